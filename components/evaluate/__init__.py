@@ -1,0 +1,1 @@
+"""Judge every variant of a model on the held-out rows."""

@@ -1,0 +1,119 @@
+"""The report on an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from kfp_textclf.components.common import plots
+from kfp_textclf.components.common.classification import per_class
+from kfp_textclf.components.common.report import Block, Facts, Figure, Heatmap, Share, Table, Verdict, format_bytes
+from numpy.typing import NDArray
+
+VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
+MISTAKES_SHOWN = 50
+
+
+def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
+    """Return the blocks of a report.
+
+    Args:
+        evaluation: What `stage.evaluate` writes as ``metrics.json``.
+    """
+    int8, best_baseline = evaluation["variants"]["onnx_int8"], _best(evaluation["baselines"])
+    promoted = evaluation["verdict"] == "promote"
+    matrix, labels = evaluation["confusion_matrix"], evaluation["labels"]
+    return [
+        Verdict("Promote" if promoted else "Reject", evaluation["reason"], promoted),
+        Facts(
+            [
+                ("accuracy, int8", int8["accuracy"]),
+                ("MCC, int8", int8["matthews_correlation"]),
+                ("macro F1, int8", int8["macro_f1"]),
+                ("best baseline MCC", best_baseline),
+                ("model file", format_bytes(int8["size_bytes"])),
+                ("one text, median", f"{int8['latency_ms_p50']:.2f} ms"),
+            ]
+        ),
+        _comparison(evaluation),
+        Figure(
+            "Quality, size and speed",
+            plots.to_svg(size_and_speed(evaluation["variants"])),
+            file="variants.png",
+            note="Raw text in, label out, tokenising included, on the CPUs of this run.",
+        ),
+        _classes(evaluation),
+        Heatmap("Confusion matrix of the int8 model", labels, matrix),
+        _mistakes(evaluation["mistakes"]),
+    ]
+
+
+def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
+    """Draw file size, median latency and throughput of each variant."""
+    names = {"torch": "torch", "onnx": "onnx", "onnx_int8": "int8"}
+
+    def panel(figure: str, scale: float = 1) -> dict[str, float]:
+        return {short: variants[name][figure] * scale for name, short in names.items()}
+
+    return plots.bars(
+        {
+            "file size, MB": panel("size_bytes", 1e-6),
+            "one text, median ms": panel("latency_ms_p50"),
+            "rows per second, batched": panel("rows_per_second"),
+        }
+    )
+
+
+def _comparison(evaluation: Mapping[str, Any]) -> Table:
+    rows: list[Sequence[Any]] = [
+        (
+            VARIANT_NAMES[name],
+            *(figures[metric] for metric in ("accuracy", "macro_f1", "matthews_correlation")),
+            format_bytes(figures["size_bytes"]),
+            f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}",
+            round(figures["rows_per_second"]),
+        )
+        for name, figures in evaluation["variants"].items()
+    ]
+    others = {f"baseline: {name}": figures for name, figures in evaluation["baselines"].items()}
+    if evaluation["champion"]:
+        others[f"champion {evaluation['champion']['version']}"] = evaluation["champion"]
+    for name, figures in others.items():
+        rows.append((name, figures["accuracy"], figures["macro_f1"], figures["matthews_correlation"], "", "", ""))
+    columns = ("model", "accuracy", "macro F1", "MCC", "size", "p50 / p99 ms", "rows/s")
+    return Table(
+        "Variants and baselines", columns, rows, f"On {evaluation['rows']:,} held-out texts, none of them in train."
+    )
+
+
+def _classes(evaluation: Mapping[str, Any]) -> Table:
+    scores = per_class(np.asarray(evaluation["confusion_matrix"]), evaluation["labels"])
+    rows = [(s.label, s.support, s.precision, s.recall, Share(s.f1)) for s in sorted(scores, key=lambda s: -s.support)]
+    return Table("Classes, int8", ("label", "rows", "precision", "recall", "F1"), rows)
+
+
+def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [(m["text"], m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]]
+    note = f"The {len(rows)} most confident of {len(mistakes)}." if len(mistakes) > len(rows) else ""
+    title = f"Misclassified texts, int8: {len(mistakes)}"
+    return Table(title, ("text", "true", "predicted", "probability"), rows, note, folded=True)
+
+
+def mistakes(
+    texts: Sequence[str], truth: NDArray[np.int64], probabilities: NDArray[np.float32], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the misclassified texts with true and predicted label and probability, the most confident first."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = [
+        {
+            "text": texts[row],
+            "label": labels[truth[row]],
+            "predicted": labels[predicted[row]],
+            "probability": float(probabilities[row].max()),
+        }
+        for row in np.flatnonzero(predicted != truth)
+    ]
+    return sorted(wrong, key=lambda mistake: -mistake["probability"])
+
+
+def _best(baselines: Mapping[str, Mapping[str, float]]) -> float:
+    return max(figures["matthews_correlation"] for figures in baselines.values())

@@ -1,0 +1,37 @@
+"""The component ``export_onnx``."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp_textclf.components import images
+
+
+@dsl.component(base_image=images.CPU, packages_to_install=[], install_kfp_package=False)
+def export_onnx(
+    model: Input[Model],
+    dataset: Input[Dataset],
+    onnx: Output[Model],
+    onnx_int8: Output[Model],
+    metrics: Output[Metrics],
+    opset: int = 17,
+):
+    """Export a fine-tuned model to ONNX, store each weight once, and quantise it to int8.
+
+    The fp32 graph must answer as torch does, every matrix multiplication with a weight must be quantised, and no file may
+    be larger than what it was made from; otherwise the step fails.
+
+    Args:
+        model: A fine-tuned model.
+        dataset: The prepared data set that it was trained on; the comparison with torch runs on its rows.
+        onnx: The fp32 model: model.onnx, tokenizer, config.json, export.json, and reference.json with torch's own answers.
+        onnx_int8: The int8 model: model.int8.onnx, tokenizer, config.json, export.json.
+        metrics: Sizes, largest difference to torch, agreement of int8 with fp32.
+        opset: ONNX operator set.
+    """
+    from kfp_textclf.components.common.kfp_outputs import write_metrics
+    from kfp_textclf.components.export import stage
+
+    exported = stage.export(model.path, dataset.path, onnx.path, onnx_int8.path, opset=opset)
+    onnx.framework = onnx_int8.framework = "onnx"
+    onnx.metadata.update(exported.metadata("onnx"))
+    onnx_int8.metadata.update(exported.metadata("onnx_int8"))
+    write_metrics(metrics, exported.metrics())

@@ -1,0 +1,111 @@
+"""From a torch classifier to an ONNX graph, and the torch classifier as the reference to compare with."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.hardware import available_cpus
+from kfp_textclf.components.common.scoring import TextEncoder, softmax
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUTS = ("input_ids", "attention_mask")
+
+
+class TorchClassifier:
+    """A fine-tuned model in torch, behind the same interface as its ONNX variants."""
+
+    def __init__(self, directory: Path) -> None:
+        """Load ``save_pretrained`` files; safetensors alone.
+
+        Raises:
+            UserError: The directory holds no such model.
+        """
+        import torch
+        from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(available_cpus())
+        try:
+            # Eager attention: what the exporter's fused attention kernels would hide stays plain, quantisable MatMuls.
+            self.model = AutoModelForSequenceClassification.from_pretrained(
+                directory, attn_implementation="eager", use_safetensors=True, trust_remote_code=False, dtype="float32"
+            ).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{directory}: is not a fine-tuned model in safetensors ({error})") from error
+        self.encoder = TextEncoder(directory)
+        self.labels = self.encoder.labels
+
+    def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for rows, batch in self.encoder.batches(texts):
+            result[rows] = softmax(self.logits(batch))
+        return result
+
+
+def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":
+    """Export a torch classifier with dynamic batch and sequence.
+
+    Args:
+        model: A Hugging Face model for sequence classification, in evaluation mode.
+        opset: ONNX operator set.
+
+    Returns:
+        A graph from ``input_ids`` and ``attention_mask``, int64 of shape (batch, sequence), to ``logits``, float32 of shape
+        (batch, classes).
+    """
+    import onnx
+    import torch
+
+    example = torch.ones((2, 8), dtype=torch.int64)
+    axes = {name: {0: "batch", 1: "sequence"} for name in INPUTS}
+    data = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter announces its successor, and traces that are meant to be constant
+        torch.onnx.export(
+            _LogitsOnly.of(model),
+            (example, example),
+            data,
+            input_names=list(INPUTS),
+            output_names=["logits"],
+            dynamic_axes={**axes, "logits": {0: "batch"}},
+            opset_version=opset,
+            dynamo=False,
+        )
+    model.eval()  # the exporter restores the wrapper's training mode, and with it the model's
+    return onnx.load_model_from_string(data.getvalue())
+
+
+class _LogitsOnly:
+    """Makes a module that takes the inputs by position and returns the logits alone."""
+
+    @staticmethod
+    def of(model: Any) -> Any:
+        import torch
+
+        class LogitsOnly(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+                return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+        return LogitsOnly().eval()

@@ -1,0 +1,1 @@
+"""Fetch exactly the pinned bytes of a data set."""

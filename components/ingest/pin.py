@@ -1,0 +1,66 @@
+"""The pin of a data set: which bytes, and where a copy of them can be had."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from kfp_textclf.components.common.errors import UserError
+
+SCHEMES = ("file", "http", "https")
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """One file: its relative path in the data set, md5, size in bytes, and the URI of a copy."""
+
+    path: str
+    md5: str
+    size: int
+    uri: str
+
+
+@dataclass(frozen=True)
+class DatasetPin:
+    """A version of a data set: its files, the store that holds them and the git revision that pinned them."""
+
+    store: str
+    git_rev: str
+    files: tuple[PinnedFile, ...]
+
+    @classmethod
+    def parse(cls, value: dict[str, Any]) -> "DatasetPin":
+        """Check a ``dataset_pin`` parameter.
+
+        Args:
+            value: ``{"store": URI, "git_rev": str, "files": [{"path": str, "md5": str, "size": int, "uri": URI?}, ...]}``.
+                A file without a URI of its own lies in the store under DVC's key ``files/md5/<first two>/<rest>``.
+
+        Raises:
+            UserError: Something is missing or malformed, or a path would leave the data set's directory.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("files"), list) or not value["files"]:
+            raise UserError("dataset_pin: has no files; make it with kfp-textclf from .dvc pins")
+        store = str(value.get("store") or "").rstrip("/")
+        files = tuple(_pinned_file(entry, store) for entry in value["files"])
+        paths = [file.path for file in files]
+        if len(set(paths)) != len(paths):
+            raise UserError("dataset_pin: names a path twice; give every file a path of its own")
+        return cls(store, str(value.get("git_rev") or ""), files)
+
+
+def _pinned_file(entry: Any, store: str) -> PinnedFile:
+    if not isinstance(entry, dict):
+        raise UserError(f"dataset_pin: {entry!r} is not a file entry with path, md5 and size")
+    path, md5, size = str(entry.get("path", "")), str(entry.get("md5", "")), entry.get("size")
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise UserError(f"dataset_pin: path {path!r} is not a plain relative path; pin files below one directory")
+    if not re.fullmatch(r"[0-9a-f]{32}", md5):
+        raise UserError(f"dataset_pin: {path}: md5 {md5!r} is not 32 hexadecimal digits; copy it from the .dvc file")
+    if not isinstance(size, int | float) or isinstance(size, bool) or size < 0 or size != int(size):
+        raise UserError(f"dataset_pin: {path}: size {size!r} is not a number of bytes; copy it from the .dvc file")
+    uri = str(entry.get("uri") or f"{store}/files/md5/{md5[:2]}/{md5[2:]}")
+    if uri.partition("://")[0] not in SCHEMES:
+        raise UserError(f"dataset_pin: {path}: {uri!r} cannot be fetched; use {', '.join(f'{s}://' for s in SCHEMES)}")
+    return PinnedFile(path, md5, int(size), uri)

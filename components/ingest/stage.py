@@ -1,0 +1,48 @@
+"""Fetch exactly the pinned bytes of a data set."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import atomic_directory
+from kfp_textclf.components.ingest.fetch import fetch
+from kfp_textclf.components.ingest.pin import DatasetPin
+
+
+@dataclass(frozen=True)
+class IngestedDataset:
+    """What was fetched.
+
+    Attributes:
+        store: URI of the store.
+        git_rev: Git revision of the pin.
+        files: Per path: md5, size in bytes and number of lines.
+        size: Bytes of all files.
+    """
+
+    store: str
+    git_rev: str
+    files: dict[str, dict[str, Any]]
+    size: int
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the fields as artifact metadata."""
+        return asdict(self)
+
+
+def ingest(dataset_pin: dict[str, Any], output: str) -> IngestedDataset:
+    """Fetch every pinned file, verify its md5 and size, and place the verified files in ``output``.
+
+    Args:
+        dataset_pin: See `DatasetPin.parse`.
+        output: Directory to write; it appears only when every file is right.
+
+    Raises:
+        UserError: The pin is malformed, a copy cannot be read, or its bytes are not the pinned ones.
+    """
+    pin = DatasetPin.parse(dataset_pin)
+    files = {}
+    with atomic_directory(output, "ingest_dataset") as directory:
+        for pinned in pin.files:
+            lines = fetch(pinned, directory / pinned.path)
+            files[pinned.path] = {"md5": pinned.md5, "size": pinned.size, "lines": lines}
+    return IngestedDataset(pin.store, pin.git_rev, files, sum(pinned.size for pinned in pin.files))

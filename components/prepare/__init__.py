@@ -1,0 +1,1 @@
+"""Turn pinned files into validated, split and tokenised tables."""

@@ -1,0 +1,1 @@
+"""Publish a promoted model under an immutable version."""

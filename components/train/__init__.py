@@ -1,0 +1,1 @@
+"""Fine-tune a Hugging Face encoder into a classifier."""

@@ -1,0 +1,1 @@
+"""Pipelines assembled from the components, and the command line that runs them."""

@@ -1,0 +1,199 @@
+"""Running the compiled training pipeline on this machine, with progress, logs per step, and resume."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.progress import ProgressDisplay, Step
+from kfp_textclf.pipelines.sources import content_hash
+
+STEPS = 6
+_STARTED = re.compile(r"Executing task '([\w-]+)'")
+_FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
+_REUSED = re.compile(r"Task ([\w-]+) cache hit")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_USER_ERROR = re.compile(rf"^\s*{re.escape(UserError.__module__)}\.{UserError.__name__}: (.*)$")
+
+
+class StepFailed(Exception):
+    """A step of a run failed for a reason that is not the user's input; the message says where its log is."""
+
+
+@dataclass
+class LocalRun:
+    """A run on this machine: its directory, its steps, and the outputs of the pipeline."""
+
+    directory: Path
+    arguments: dict[str, Any]
+    steps: list[Step] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def artifact(self, name: str) -> Path:
+        """Return where an output artifact lies."""
+        return Path(self.outputs[name]["uri"])
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        """Return the metadata of an output artifact."""
+        return self.outputs[name]["metadata"]
+
+
+def run_locally(directory: Path, root: Path, arguments: Mapping[str, Any], caching: bool = True) -> LocalRun:
+    """Run the training pipeline.
+
+    Args:
+        directory: Directory of this run; logs and the compiled pipeline go there.
+        root: Where the artifacts of all runs lie, and the cache that lets a run continue where an earlier one ended.
+        arguments: Pipeline arguments.
+        caching: Reuse the results of steps that ran before with the same inputs and code.
+
+    Raises:
+        UserError: A step refused its input.
+        StepFailed: A step failed otherwise.
+    """
+    run = LocalRun(directory, dict(arguments))
+    (directory / "logs").mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
+        job = {
+            "pipeline_root": str(root.resolve()),
+            "workspace_root": f"{scratch}/workspace",
+            "compiled": str(directory / "pipeline.yaml"),
+            "outputs": f"{scratch}/outputs.json",
+            "arguments": run.arguments,
+            "caching": caching,
+        }
+        job_file = Path(scratch) / "job.json"
+        job_file.write_text(json.dumps(job), encoding="utf-8")
+        code = _work(run, job_file, scratch)
+        if code != 0:
+            raise _failure(run, code)
+        run.outputs = read_json(Path(job["outputs"]))
+    return run
+
+
+def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
+    """Run the worker process to its end, following its output; return its exit code."""
+    environment = {
+        **os.environ,
+        "KFP_TEXTCLF_IMAGE_TAG": content_hash(),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": scratch,  # kfp leaves a directory there for every step
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    command = [sys.executable, "-m", "kfp_textclf.pipelines.local_worker", str(job_file)]
+    worker = subprocess.Popen(  # noqa: S603
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        _follow(run, worker.stdout or ())
+        return worker.wait()
+    finally:
+        _kill_group(worker)
+
+
+def _kill_group(worker: "subprocess.Popen[str]") -> None:
+    """Kill what is left of the worker's process group; a step may outlive a killed worker."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.wait()
+
+
+def _follow(run: LocalRun, lines: Iterable[str]) -> None:
+    """Sort the worker's lines into one log per step, and keep the steps' states."""
+    display = ProgressDisplay(STEPS)
+    step: Step | None = None
+    started = 0.0
+    with (run.directory / "logs" / "pipeline.log").open("w", encoding="utf-8") as pipeline_log:
+        log = pipeline_log
+        for raw in lines:
+            line = _COLOR.sub("", raw)
+            if reused := _REUSED.search(line):
+                cached = Step(reused[1], cached=True, status="done")
+                run.steps.append(cached)
+                display.start(cached)
+                display.end(cached)
+            elif begun := _STARTED.search(line):
+                step, started = Step(begun[1]), time.monotonic()
+                run.steps.append(step)
+                display.start(step)
+                log = (run.directory / "logs" / f"{len(run.steps)}-{step.name}.log").open("w", encoding="utf-8")
+            elif step and (finished := _FINISHED.search(line)):
+                step.seconds = time.monotonic() - started
+                step.status = "done" if finished[2] == "SUCCESS" else "failed"
+                display.end(step)
+                log.close()
+                log, step = pipeline_log, None
+            elif step:
+                display.line(step, line)
+            log.write(line)
+            log.flush()
+        if step:
+            step.status = "failed"
+            display.end(step)
+            log.close()
+
+
+def _failure(run: LocalRun, code: int) -> Exception:
+    """Return the exception that tells why the worker ended with a code other than 0."""
+    failed = next((step for step in run.steps if step.status == "failed"), None)
+    number = run.steps.index(failed) + 1 if failed else 0
+    log = run.directory / "logs" / (f"{number}-{failed.name}.log" if failed else "pipeline.log")
+    lines = [line.rstrip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for line in reversed(lines):
+        if refused := _USER_ERROR.match(line):
+            return UserError(refused[1])
+    name = failed.name if failed else "the pipeline"
+    tail = "\n".join(lines[-25:])
+    return StepFailed(f"{tail}\n\n{name} failed (exit code {code}); whole log: {log}")
+
+
+def new_run_directory(runs: Path, name: str) -> Path:
+    """Return a directory for a new run below ``runs``, named by time and data set.
+
+    Raises:
+        UserError: It cannot be made.
+    """
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+    for number in range(1000):
+        directory = runs.resolve() / (stem if not number else f"{stem}-{number}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            if not directory.is_dir():
+                raise UserError(f"{directory}: cannot be written; choose another RUNS directory") from None
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{directory}: cannot be written ({error.strerror}); choose another RUNS directory"
+            ) from error
+        return directory
+    raise UserError(f"{runs}: holds too many runs of this second")
+
+
+def point_latest(directory: Path) -> None:
+    """Make ``latest`` beside the run's directory point to it."""
+    latest, partial = directory.parent / "latest", directory.parent / f".latest-{os.getpid()}"
+    if latest.is_dir() and not latest.is_symlink():
+        shutil.rmtree(latest)
+    partial.symlink_to(directory.name)
+    partial.replace(latest)

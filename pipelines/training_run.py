@@ -1,0 +1,101 @@
+"""``kfp-textclf run``: from parameters to a finished local run."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.report import format_bytes
+from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_locally
+from kfp_textclf.pipelines.params import Params, load_params
+from kfp_textclf.pipelines.pins import pin_dataset
+from kfp_textclf.pipelines.results import write_results
+
+ARTIFACTS, STORE = "artifacts", "store"
+
+
+def run_training(params_file: Path, overrides: Sequence[str], runs: Path, caching: bool = True) -> None:
+    """Run the training pipeline and print what came of it.
+
+    Args:
+        params_file: Parameter file; relative data paths start from its directory.
+        overrides: ``name=value`` settings.
+        runs: Where runs, their artifacts and, by default, the published models are kept.
+        caching: Reuse the results of steps that ran before with the same inputs and code.
+
+    Raises:
+        UserError: A parameter or the data is unusable.
+        SystemExit: A step failed otherwise (code 1), or the run was interrupted (code 130).
+    """
+    started = time.monotonic()
+    params = load_params(params_file, overrides)
+    arguments = pipeline_arguments(params, params_file.resolve().parent, runs)
+    name = Path(params.dataset).stem
+    directory = new_run_directory(runs, name)
+    print(f"{name}: {directory}", file=sys.stderr)
+    try:
+        run = run_locally(directory, runs.resolve() / ARTIFACTS, arguments, caching)
+    except StepFailed as error:
+        print(f"{error}\nRun the same command again to continue from here.", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to continue from here.", file=sys.stderr)
+        sys.exit(130)
+    metrics = write_results(run, name)
+    print(summary(metrics, directory, time.monotonic() - started))
+
+
+def pipeline_arguments(params: Params, root: Path, runs: Path) -> dict[str, Any]:
+    """Return all arguments of the training pipeline.
+
+    Args:
+        params: Validated parameters.
+        root: What relative data paths start from.
+        runs: Where earlier runs lie.
+    """
+    pin, file_arguments = pin_dataset(params.files(), root)
+    arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
+    if not arguments["publish_to"]:
+        arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
+    arguments["champion_uri"] = _champion_to_beat(arguments, runs)
+    return arguments
+
+
+def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
+    """Return the champion's URI; a repetition of the run that made the champion is judged against the one before it.
+
+    Otherwise running the same thing twice would compare a model with itself.
+    """
+    champion = ModelStore.open(arguments["publish_to"]).champion()
+    if not champion:
+        return ""
+    for file in sorted(runs.glob("*/metrics.json"), reverse=True):
+        earlier = read_json(file)
+        same = {**earlier["arguments"], "champion_uri": ""} == {**arguments, "champion_uri": ""}
+        if same and (earlier["published"] or {}).get("version") == champion["version"]:
+            return earlier["arguments"]["champion_uri"]
+    return champion["uri"]
+
+
+def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:
+    """Return the table that ends a run on the terminal."""
+    header = f"{'model':<12}{'accuracy':>10}{'macro F1':>10}{'MCC':>10}{'size':>12}{'p50 ms':>9}{'rows/s':>9}"
+    lines = ["", header]
+    for name, figures in metrics["variants"].items():
+        quality = "".join(f"{figures[metric]:>10.4f}" for metric in ("accuracy", "macro_f1", "matthews_correlation"))
+        speed = f"{figures['latency_ms_p50']:>9.2f}{figures['rows_per_second']:>9.0f}"
+        lines.append(f"{name:<12}{quality}{format_bytes(figures['size_bytes']):>12}{speed}")
+    for name, figures in metrics["baselines"].items():
+        quality = "".join(f"{figures[metric]:>10.4f}" for metric in ("accuracy", "macro_f1", "matthews_correlation"))
+        lines.append(f"{name:<12}{quality}")
+    lines += ["", f"{metrics['verdict']}: {metrics['reason']}"]
+    if metrics["published"]:
+        model = directory / "models" / "published"
+        lines.append(f'published {metrics["published"]["version"]}; try: kfp-textclf predict {model} "some text"')
+    else:
+        lines.append("nothing was published")
+    lines.append(f"report {directory / 'report.html'} ({seconds:.0f} s)")
+    return "\n".join(lines)
