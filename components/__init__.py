@@ -17,8 +17,6 @@ _FOLDER_OF = {
     "publish_model": "publish",
 }
 
-__all__ = list(_FOLDER_OF)
-
 
 def __getattr__(name: str) -> Any:
     """Import a component when it is first asked for (PEP 562)."""

@@ -1,7 +1,8 @@
 """The one place that names the container images.
 
 A released pipeline names the release. What is run from a checkout is compiled with ``KFP_TEXTCLF_IMAGE_TAG`` set to the
-content hash of everything that goes into the images, so that KFP, which caches by image name, sees every change of a stage.
+content hash of everything that goes into the images, so that KFP, which caches by image name, sees every change of a
+stage.
 """
 
 import os

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from kfp_textclf.components.common.errors import UserError
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.

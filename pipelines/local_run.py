@@ -1,5 +1,6 @@
 """Running the compiled training pipeline on this machine, with progress, logs per step, and resume."""
 
+import contextlib
 import json
 import os
 import re
@@ -111,10 +112,8 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
 
 def _kill_group(worker: "subprocess.Popen[str]") -> None:
     """Kill what is left of the worker's process group; a step may outlive a killed worker."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     worker.wait()
 
 
@@ -136,7 +135,7 @@ def _follow(run: LocalRun, lines: Iterable[str]) -> None:
                 step, started = Step(begun[1]), time.monotonic()
                 run.steps.append(step)
                 display.start(step)
-                log = (run.directory / "logs" / f"{len(run.steps)}-{step.name}.log").open("w", encoding="utf-8")
+                log = _log_file(run, step).open("w", encoding="utf-8")
             elif step and (finished := _FINISHED.search(line)):
                 step.seconds = time.monotonic() - started
                 step.status = "done" if finished[2] == "SUCCESS" else "failed"
@@ -153,11 +152,14 @@ def _follow(run: LocalRun, lines: Iterable[str]) -> None:
             log.close()
 
 
+def _log_file(run: LocalRun, step: Step) -> Path:
+    return run.directory / "logs" / f"{run.steps.index(step) + 1}-{step.name}.log"
+
+
 def _failure(run: LocalRun, code: int) -> Exception:
     """Return the exception that tells why the worker ended with a code other than 0."""
     failed = next((step for step in run.steps if step.status == "failed"), None)
-    number = run.steps.index(failed) + 1 if failed else 0
-    log = run.directory / "logs" / (f"{number}-{failed.name}.log" if failed else "pipeline.log")
+    log = _log_file(run, failed) if failed else run.directory / "logs" / "pipeline.log"
     lines = [line.rstrip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     for line in reversed(lines):
         if refused := _USER_ERROR.match(line):

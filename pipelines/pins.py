@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.params import Dataset
 
@@ -14,8 +15,8 @@ from kfp_textclf.pipelines.params import Dataset
 def pin_dataset(files: Dataset, root: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Pin the files of a data set as they are in the checkout.
 
-    A file with a ``.dvc`` file beside it is pinned by that: what lies in the checkout must be those bytes. Any other file is
-    pinned as it is.
+    A file with a ``.dvc`` file beside it is pinned by that: what lies in the checkout must be those bytes. Any other
+    file is pinned as it is.
 
     Args:
         files: The data set.

@@ -13,7 +13,8 @@ SOURCE_SUFFIXES = (".py", ".j2")
 def content_hash() -> str:
     """Return 16 hexadecimal digits that change with any source of the stages, or with a pinned dependency.
 
-    As the tag of the images that a checkout runs in, they make KFP's cache see a changed stage: it goes by the image's name.
+    As the tag of the images that a checkout runs in, they make KFP's cache see a changed stage: it goes by the image's
+    name.
     """
     digest = hashlib.sha256()
     files = sorted(path for path in COMPONENTS.rglob("*") if path.suffix in SOURCE_SUFFIXES)

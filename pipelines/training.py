@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
+
 from kfp_textclf.components import (
     evaluate_model,
     export_onnx,
@@ -31,8 +32,8 @@ class TrainingOutputs(NamedTuple):
 def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str):
     """Publish a model if it was promoted.
 
-    A pipeline of its own because kfp.local resolves a named output, such as the verdict, in a condition only when it comes
-    in as a parameter: asked directly, it warns and takes neither branch.
+    A pipeline of its own because kfp.local resolves a named output, such as the verdict, in a condition only when it
+    comes in as a parameter: asked directly, it warns and takes neither branch.
 
     Args:
         verdict: promote or reject.

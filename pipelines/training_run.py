@@ -9,6 +9,7 @@ from typing import Any
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.report import format_bytes
+from kfp_textclf.components.evaluate.evaluation_report import in_order
 from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_locally
 from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
@@ -84,7 +85,7 @@ def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:
     """Return the table that ends a run on the terminal."""
     header = f"{'model':<12}{'accuracy':>10}{'macro F1':>10}{'MCC':>10}{'size':>12}{'p50 ms':>9}{'rows/s':>9}"
     lines = ["", header]
-    for name, figures in metrics["variants"].items():
+    for name, figures in in_order(metrics["variants"]):
         quality = "".join(f"{figures[metric]:>10.4f}" for metric in ("accuracy", "macro_f1", "matthews_correlation"))
         speed = f"{figures['latency_ms_p50']:>9.2f}{figures['rows_per_second']:>9.0f}"
         lines.append(f"{name:<12}{quality}{format_bytes(figures['size_bytes']):>12}{speed}")

@@ -45,8 +45,9 @@ def write_json(path: Path, value: Any) -> None:
 def atomic_directory(path: str | Path, producer: str) -> Iterator[Path]:
     """Yield a new directory that becomes ``path`` when the block ends well.
 
-    The block writes into a temporary sibling. At its end the manifest is written and the sibling renamed, so that nothing
-    half-written is ever seen under the final name. When the block raises, the sibling is removed and ``path`` is untouched.
+    The block writes into a temporary sibling. At its end the manifest is written and the sibling renamed, so that
+    nothing half-written is ever seen under the final name. When the block raises, the sibling is removed and ``path``
+    is untouched.
 
     Args:
         path: The final name. An earlier artifact of that name is replaced.

@@ -44,8 +44,8 @@ def quality(matrix: NDArray[np.int64]) -> dict[str, float]:
 def matthews_correlation(matrix: NDArray[np.int64]) -> float:
     """Return the multi-class Matthews correlation coefficient R_K in [-1, 1].
 
-    It is 0 where it is undefined, when one class takes all rows. Source: Gorodkin 2004, "Comparing two K-category assignments
-    by a K-category correlation coefficient", equation 8; the same as scikit-learn's ``matthews_corrcoef``.
+    It is 0 where it is undefined, when one class takes all rows. Source: Gorodkin 2004, "Comparing two K-category
+    assignments by a K-category correlation coefficient", equation 8; the same as scikit-learn's ``matthews_corrcoef``.
     """
     rows = float(matrix.sum())
     true, predicted = matrix.sum(axis=1).astype(float), matrix.sum(axis=0).astype(float)

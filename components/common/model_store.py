@@ -85,8 +85,8 @@ class ModelStore:
             return current
         if (current["uri"] if current else "") != expected:
             raise UserError(
-                f"{self.root / CHAMPION}: the champion is now {current['version'] if current else 'none'}, but this model was "
-                f"compared with {expected.rsplit('/', 1)[-1] or 'none'}; run the evaluation again"
+                f"{self.root / CHAMPION}: the champion is now {current['version'] if current else 'none'}, but this "
+                f"model was compared with {expected.rsplit('/', 1)[-1] or 'none'}; run the evaluation again"
             )
         record = {
             "version": version,

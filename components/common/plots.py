@@ -3,14 +3,14 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#7b8794"  # legible on white and on near-black
 COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.prop_cycle": f"cycler('color', {list(COLORS)})",

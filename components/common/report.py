@@ -22,6 +22,10 @@ class Share:
         return f"{self.value:.1%}"
 
 
+class Quantity(str):
+    """A figure with its unit, aligned as numbers are."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The first thing to read: what was decided, and why."""
@@ -96,7 +100,7 @@ def _template(suffix: str) -> "Template":
 
     environment = Environment(
         loader=PackageLoader("kfp_textclf.components.common", "templates"),
-        autoescape=suffix == "html",
+        autoescape=suffix == "html",  # noqa: S701  (Markdown cells are escaped by their own filter)
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -117,7 +121,7 @@ def format_cell(value: Cell) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def format_bytes(size: int) -> str:
+def format_bytes(size: float) -> str:
     """Return a size in kB or MB (powers of ten)."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
@@ -130,4 +134,4 @@ def _markdown_cell(value: Cell) -> str:
 
 
 def _is_numeric(value: Cell) -> bool:
-    return isinstance(value, int | float | Share) and not isinstance(value, bool)
+    return isinstance(value, int | float | Share | Quantity) and not isinstance(value, bool)

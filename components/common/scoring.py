@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
-from numpy.typing import NDArray
 
 BATCH_SIZE = 32
 ONNX_FILES = ("model.int8.onnx", "model.onnx")  # in order of preference
@@ -62,9 +63,13 @@ class OnnxClassifier:
         """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for rows, batch in self.encoder.batches(texts):
-            feed = {name: array for name, array in batch.items() if name in self.inputs}
-            result[rows] = softmax(self.session.run(["logits"], feed)[0])
+            result[rows] = softmax(self.logits(batch))
         return result
+
+    def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
+        feed = {name: array for name, array in batch.items() if name in self.inputs}
+        return np.asarray(self.session.run(["logits"], feed)[0])
 
 
 class TextEncoder:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
 from kfp_textclf.components import images
 
 
@@ -34,7 +35,7 @@ def evaluate_model(
         dataset: The prepared data set; its test rows judge, its other rows fit the baselines.
         onnx: The fp32 model, with torch's reference answers.
         onnx_int8: The int8 model.
-        evaluation: metrics.json and drawings.
+        evaluation: metrics.json, predictions.csv and drawings.
         torch_metrics: Quality, size and speed of the torch model.
         onnx_metrics: The same of the fp32 ONNX model.
         onnx_int8_metrics: The same of the int8 ONNX model.
@@ -46,6 +47,10 @@ def evaluate_model(
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this the int8 model must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: How far it may lie below the champion.
+
+    Returns:
+        verdict: promote or reject.
+        reason: Why.
     """
     from kfp_textclf.components.common.kfp_outputs import write_classification, write_metrics, write_text
     from kfp_textclf.components.evaluate import gate, stage

@@ -4,10 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfp_textclf.components.common import plots
 from kfp_textclf.components.common.classification import per_class
-from kfp_textclf.components.common.report import Block, Facts, Figure, Heatmap, Share, Table, Verdict, format_bytes
-from numpy.typing import NDArray
+from kfp_textclf.components.common.report import (
+    Block,
+    Facts,
+    Figure,
+    Heatmap,
+    Quantity,
+    Share,
+    Table,
+    Verdict,
+    format_bytes,
+)
 
 VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
 MISTAKES_SHOWN = 50
@@ -47,12 +58,16 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     ]
 
 
+def in_order(variants: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """Return the variants in the order in which they are made."""
+    return [(name, variants[name]) for name in VARIANT_NAMES]
+
+
 def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
     """Draw file size, median latency and throughput of each variant."""
-    names = {"torch": "torch", "onnx": "onnx", "onnx_int8": "int8"}
 
     def panel(figure: str, scale: float = 1) -> dict[str, float]:
-        return {short: variants[name][figure] * scale for name, short in names.items()}
+        return {name: figures[figure] * scale for name, figures in in_order(variants)}
 
     return plots.bars(
         {
@@ -68,11 +83,11 @@ def _comparison(evaluation: Mapping[str, Any]) -> Table:
         (
             VARIANT_NAMES[name],
             *(figures[metric] for metric in ("accuracy", "macro_f1", "matthews_correlation")),
-            format_bytes(figures["size_bytes"]),
-            f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}",
+            Quantity(format_bytes(figures["size_bytes"])),
+            Quantity(f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}"),
             round(figures["rows_per_second"]),
         )
-        for name, figures in evaluation["variants"].items()
+        for name, figures in in_order(evaluation["variants"])
     ]
     others = {f"baseline: {name}": figures for name, figures in evaluation["baselines"].items()}
     if evaluation["champion"]:
@@ -110,7 +125,7 @@ def mistakes(
             "predicted": labels[predicted[row]],
             "probability": float(probabilities[row].max()),
         }
-        for row in np.flatnonzero(predicted != truth)
+        for row in np.flatnonzero(predicted != truth).tolist()
     ]
     return sorted(wrong, key=lambda mistake: -mistake["probability"])
 

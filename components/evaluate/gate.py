@@ -83,5 +83,5 @@ def judge(
     return Verdict(
         "promote",
         f"int8 MCC {int8:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
-        f"{reference - int8:+.4f} lost to torch{against}",
+        f"{reference - int8:.4f} below torch{against}",
     )

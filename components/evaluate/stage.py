@@ -1,11 +1,14 @@
 """Judge every variant of a model on the held-out rows."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfp_textclf.components.common import plots
 from kfp_textclf.components.common.artifacts import atomic_directory, read_json, verified, write_json
 from kfp_textclf.components.common.classification import confusion_matrix, per_class, quality
@@ -16,7 +19,6 @@ from kfp_textclf.components.common.scoring import OnnxClassifier, Scored, onnx_f
 from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed
 from kfp_textclf.components.evaluate.gate import GateSettings, judge
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def evaluate(
         dataset: Directory of the prepared data set.
         onnx: Directory of the fp32 model, with torch's reference answers.
         onnx_int8: Directory of the int8 model.
-        output: Directory to write: ``metrics.json`` and drawings.
+        output: Directory to write: ``metrics.json``, ``predictions.csv`` and drawings.
         champion_uri: ``file://`` URI of the published version to compare with; empty for none.
         settings: Thresholds of the decision.
 
@@ -106,6 +108,7 @@ def evaluate(
     }
     with atomic_directory(output, "evaluate_model") as directory:
         write_json(directory / "metrics.json", content)
+        _write_predictions(directory / "predictions.csv", test.labels, probabilities, labels)
         plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
         plots.save_png(size_and_speed(variants), directory / "variants.png")
     title, subtitle = "Evaluation", f"{len(truth):,} held-out texts, {len(labels)} classes"
@@ -144,8 +147,19 @@ def _scored(directory: Path, labels: list[str], test: _Rows) -> Scored:
     return score(classifier, test.texts)
 
 
+def _write_predictions(
+    path: Path, truth: Sequence[str], probabilities: NDArray[np.float32], labels: Sequence[str]
+) -> None:
+    """Write the int8 model's answer for each held-out row, in the order of the data set."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("actual", "predicted", "probability"))
+        for label, row in zip(truth, probabilities, strict=True):
+            writer.writerow((label, labels[int(row.argmax())], f"{row.max():.6f}"))
+
+
 def _baselines(train: _Rows, test: _Rows, labels: list[str]) -> dict[str, dict[str, float]]:
-    """Return the quality of the cheap classifiers; they have no choices to make, so they learn from validation rows too."""
+    """Return the quality of the cheap classifiers; with no choices to make, they learn from validation rows too."""
     answers = {
         "majority": majority(train.labels, len(test.texts)),
         "tfidf_svm": tfidf_svm(train.texts, train.labels, test.texts),
@@ -158,7 +172,7 @@ def _baselines(train: _Rows, test: _Rows, labels: list[str]) -> dict[str, dict[s
 
 
 def _champion(uri: str, labels: list[str], test: _Rows) -> dict[str, Any]:
-    """Return the champion's quality on the same rows; labels that either side does not know count as classes of their own."""
+    """Return the champion's quality on the same rows; a label that one side does not know is a class of its own."""
     directory = verified(local_path(uri, "champion_uri"))
     classifier = OnnxClassifier(directory)
     every = sorted({*labels, *classifier.labels})

@@ -2,6 +2,7 @@
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
 from kfp_textclf.components import images
 
 
@@ -16,13 +17,14 @@ def export_onnx(
 ):
     """Export a fine-tuned model to ONNX, store each weight once, and quantise it to int8.
 
-    The fp32 graph must answer as torch does, every matrix multiplication with a weight must be quantised, and no file may
-    be larger than what it was made from; otherwise the step fails.
+    The fp32 graph must answer as torch does, every matrix multiplication with a weight must be quantised, and no file
+    may be larger than what it was made from; otherwise the step fails.
 
     Args:
         model: A fine-tuned model.
         dataset: The prepared data set that it was trained on; the comparison with torch runs on its rows.
-        onnx: The fp32 model: model.onnx, tokenizer, config.json, export.json, and reference.json with torch's own answers.
+        onnx: The fp32 model: model.onnx, tokenizer, config.json, export.json, and reference.json with torch's own
+            answers.
         onnx_int8: The int8 model: model.int8.onnx, tokenizer, config.json, export.json.
         metrics: Sizes, largest difference to torch, agreement of int8 with fp32.
         opset: ONNX operator set.

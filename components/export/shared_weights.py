@@ -1,9 +1,10 @@
 """Storing each distinct weight of an ONNX graph once.
 
-ALBERT uses one layer twelve times. Depending on exporter and optimiser its graph holds that layer once, twelve times, or once
-with eleven ``Identity`` aliases that hide it from the quantiser, which then leaves nine tenths of the model in fp32 without a
-word. Here constants become initializers, aliases go, and initializers of equal type, shape and bytes become one: in time
-linear in the bytes, by hash, where comparing pairs is quadratic. The graph computes exactly what it did.
+ALBERT uses one layer twelve times. Depending on exporter and optimiser its graph holds that layer once, twelve times,
+or once with eleven ``Identity`` aliases that hide it from the quantiser, which then leaves nine tenths of the model in
+fp32 without a word. Here constants become initializers, aliases go, and initializers of equal type, shape and bytes
+become
+one: in time linear in the bytes, by hash, where comparing pairs is quadratic. The graph computes exactly what it did.
 """
 
 import hashlib
@@ -65,7 +66,8 @@ def _equal_initializers(graph: "onnx.GraphProto") -> dict[str, str]:
     for tensor in graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING or tensor.name in results:
             continue
-        # The bytes come from the array, not from raw_data, which is empty when values are stored as float_data or int64_data.
+        # The bytes come from the array, not from raw_data, which is empty when values are stored as float_data or
+        # int64_data.
         digest = hashlib.blake2b(numpy_helper.to_array(tensor).tobytes()).digest()
         name = first.setdefault((tensor.data_type, tuple(tensor.dims), digest), tensor.name)
         if name != tensor.name:

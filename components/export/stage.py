@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from kfp_textclf.components.common.artifacts import atomic_directory, verified, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, score
 from kfp_textclf.components.export.quantisation import fold_constants, quantise_int8
 from kfp_textclf.components.export.shared_weights import share_weights
 from kfp_textclf.components.export.torch_export import TorchClassifier, to_onnx
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
@@ -58,13 +58,14 @@ class ExportedModel:
 def export(model: str, dataset: str, onnx_output: str, int8_output: str, *, opset: int = 17) -> ExportedModel:
     """Export a fine-tuned model to fp32 and int8 ONNX, checked against torch.
 
-    The fp32 artifact also holds ``reference.json``: what torch answers on the held-out rows, and how fast. This is the last
-    step that has torch, so that the evaluation needs none.
+    The fp32 artifact also holds ``reference.json``: what torch answers on the held-out rows, and how fast. This is the
+    last step that has torch, so that the evaluation needs none.
 
     Args:
         model: Directory of a fine-tuned model.
         dataset: Directory of the prepared data set that it was trained on.
-        onnx_output: Directory to write: ``model.onnx``, tokenizer, ``config.json``, ``export.json``, ``reference.json``.
+        onnx_output: Directory to write: ``model.onnx``, tokenizer, ``config.json``, ``export.json``,
+            ``reference.json``.
         int8_output: Directory to write: the same with ``model.int8.onnx``, without the reference.
         opset: ONNX operator set.
 
@@ -134,17 +135,13 @@ def _write(graph: "onnx.ModelProto", path: Path, source: Path) -> int:
 def _max_difference(torch_classifier: TorchClassifier, fp32: OnnxClassifier, texts: list[str]) -> float:
     """Return the largest difference of a logit, over padded batches and single texts."""
     batches = [batch for part in (texts, texts[:1]) for _, batch in torch_classifier.encoder.batches(part)]
-    differences = [np.abs(torch_classifier.logits(b) - _logits(fp32, b)).max() for b in batches]
+    differences = [np.abs(torch_classifier.logits(b) - fp32.logits(b)).max() for b in batches]
     worst = float(max(differences))
     if not worst <= MAX_DIFFERENCE:
         raise RuntimeError(
             f"ONNX and torch differ by {worst} in a logit, more than {MAX_DIFFERENCE}: the export is wrong"
         )
     return worst
-
-
-def _logits(classifier: OnnxClassifier, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-    return classifier.session.run(["logits"], {name: batch[name] for name in classifier.inputs})[0]
 
 
 def _agreement(fp32: OnnxClassifier, int8: OnnxClassifier, texts: list[str]) -> float:

@@ -1,16 +1,17 @@
 """From a torch classifier to an ONNX graph, and the torch classifier as the reference to compare with."""
 
-import io
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.common.scoring import TextEncoder, softmax
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
@@ -66,31 +67,31 @@ def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":
         opset: ONNX operator set.
 
     Returns:
-        A graph from ``input_ids`` and ``attention_mask``, int64 of shape (batch, sequence), to ``logits``, float32 of shape
-        (batch, classes).
+        A graph from ``input_ids`` and ``attention_mask``, int64 of shape (batch, sequence), to ``logits``, float32 of
+        shape (batch, classes).
     """
     import onnx
     import torch
 
     example = torch.ones((2, 8), dtype=torch.int64)
     axes = {name: {0: "batch", 1: "sequence"} for name in INPUTS}
-    data = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        file = Path(directory) / "model.onnx"
         warnings.simplefilter(
             "ignore"
         )  # the exporter announces its successor, and traces that are meant to be constant
         torch.onnx.export(
             _LogitsOnly.of(model),
             (example, example),
-            data,
+            file,
             input_names=list(INPUTS),
             output_names=["logits"],
             dynamic_axes={**axes, "logits": {0: "batch"}},
             opset_version=opset,
             dynamo=False,
         )
-    model.eval()  # the exporter restores the wrapper's training mode, and with it the model's
-    return onnx.load_model_from_string(data.getvalue())
+        model.eval()  # the exporter restores the wrapper's training mode, and with it the model's
+        return onnx.load(file)
 
 
 class _LogitsOnly:

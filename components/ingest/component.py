@@ -2,6 +2,7 @@
 
 from kfp import dsl
 from kfp.dsl import Dataset, Output
+
 from kfp_textclf.components import images
 
 

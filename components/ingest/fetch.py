@@ -34,8 +34,8 @@ def fetch(pinned: PinnedFile, target: Path) -> int:
     if size != pinned.size or digest.hexdigest() != pinned.md5:
         actual = f"md5 {digest.hexdigest()}, {size} bytes" if size <= pinned.size else f"over {pinned.size} bytes"
         raise UserError(
-            f"{pinned.path}: {pinned.uri} holds other bytes ({actual}) than pinned (md5 {pinned.md5}, {pinned.size} bytes); "
-            "restore the pinned version (make data) or pin the new one (dvc add)"
+            f"{pinned.path}: {pinned.uri} holds other bytes ({actual}) than pinned (md5 {pinned.md5}, "
+            f"{pinned.size} bytes); restore the pinned version (make data) or pin the new one (dvc add)"
         )
     return lines
 

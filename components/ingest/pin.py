@@ -33,8 +33,9 @@ class DatasetPin:
         """Check a ``dataset_pin`` parameter.
 
         Args:
-            value: ``{"store": URI, "git_rev": str, "files": [{"path": str, "md5": str, "size": int, "uri": URI?}, ...]}``.
-                A file without a URI of its own lies in the store under DVC's key ``files/md5/<first two>/<rest>``.
+            value: ``{"store": URI, "git_rev": str, "files": [{"path": str, "md5": str, "size": int, "uri": URI?},
+                ...]}``. A file without a URI of its own lies in the store under DVC's key ``files/md5/<first
+                two>/<rest>``.
 
         Raises:
             UserError: Something is missing or malformed, or a path would leave the data set's directory.

@@ -35,7 +35,8 @@ def clean(rows: Iterable[Row], multi_label: str) -> Cleaned:
 
     Args:
         rows: Texts and labels as read.
-        multi_label: What to do with a label such as ``a#b``: ``keep`` it as one label, keep its ``first``, or ``drop`` the row.
+        multi_label: What to do with a label such as ``a#b``: ``keep`` it as one label, keep its ``first``, or ``drop``
+            the row.
 
     Raises:
         UserError: The policy is unknown.

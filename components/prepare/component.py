@@ -4,6 +4,7 @@ from typing import List
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Output
+
 from kfp_textclf.components import images
 
 

@@ -10,8 +10,9 @@ from kfp_textclf.components.prepare.cleaning import Row
 def stratified_split(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Split rows in two, class by class.
 
-    A class of n rows gives ``round(n * fraction)`` of them to the second part, at least one when n is 2 or more and none
-    when n is 1: the first part, which is learned from, has every class. scikit-learn's stratified split refuses such a class.
+    A class of n rows gives ``round(n * fraction)`` of them to the second part, at least one when n is 2 or more and
+    none when n is 1: the first part, which is learned from, has every class. scikit-learn's stratified split refuses
+    such a class.
 
     Args:
         rows: Texts and labels.

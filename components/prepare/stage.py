@@ -89,8 +89,8 @@ def prepare(
 
     Args:
         raw: Directory of the raw data set.
-        output: Directory to write: ``train.parquet``, ``validation.parquet`` and ``test.parquet`` with columns text, label,
-            input_ids and length (in tokens), ``labels.json``, and the tokenizer's files.
+        output: Directory to write: ``train.parquet``, ``validation.parquet`` and ``test.parquet`` with columns text,
+            label, input_ids and length (in tokens), ``labels.json``, and the tokenizer's files.
         base_model: URI of the model whose tokenizer is used, see `resolve_base_model`.
         train_file: Name of the training file in ``raw``; not needed when there is one file alone.
         test_file: Name of the held-out file in ``raw``; empty to hold out ``test_fraction`` of the training file.

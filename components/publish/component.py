@@ -2,6 +2,7 @@
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Model, Output
+
 from kfp_textclf.components import images
 
 
@@ -14,8 +15,8 @@ def publish_model(
 ):
     """Publish a promoted model under an immutable version, and make it the champion.
 
-    A version is named by its content and never changes, so publishing the same model twice changes nothing. The champion
-    moves only if it is still the one that the model was compared with.
+    A version is named by its content and never changes, so publishing the same model twice changes nothing. The
+    champion moves only if it is still the one that the model was compared with.
 
     Args:
         model: The int8 model.

@@ -41,8 +41,8 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str) -> Pub
         publish_to: ``file://`` URI of the model store.
 
     Raises:
-        UserError: The verdict is not ``promote``, the store cannot be written, or the champion is no longer the one that the
-            model was compared with.
+        UserError: The verdict is not ``promote``, the store cannot be written, or the champion is no longer the one
+            that the model was compared with.
     """
     store = ModelStore.open(publish_to)
     source = verified(model)

@@ -2,6 +2,7 @@
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
 from kfp_textclf.components import images
 
 
@@ -26,8 +27,8 @@ def train_classifier(
 ):
     """Fine-tune a Hugging Face encoder; the weights of the best epoch by the validation rows are kept.
 
-    Batches hold texts of similar length and are padded to their own longest text only; bfloat16 is used where the hardware
-    has it. Weights are read and written as safetensors alone.
+    Batches hold texts of similar length and are padded to their own longest text only; bfloat16 is used where the
+    hardware has it. Weights are read and written as safetensors alone.
 
     Args:
         dataset: A prepared data set.

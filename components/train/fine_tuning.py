@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from kfp_textclf.components.common.classification import confusion_matrix, quality
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
@@ -93,7 +94,7 @@ def fine_tune(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return model.to("cpu").eval(), trainer.state
+    return model.cpu().eval(), trainer.state
 
 
 def class_weights(scheme: str, counts: list[int]) -> list[float]:

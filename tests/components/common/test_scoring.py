@@ -1,0 +1,106 @@
+"""Scoring raw text with an exported model."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.scoring import OnnxClassifier, TextEncoder, onnx_file, pad, score, softmax
+from stage_inputs import CITIES, rewritten, rows_about
+
+TEXTS = [text for _, text in rows_about(CITIES[:8])]
+
+
+def test_rows_keep_the_order_of_the_texts(exported: SimpleNamespace) -> None:
+    classifier = OnnxClassifier(exported.onnx)
+    together = classifier.probabilities(TEXTS)
+    alone = np.concatenate([classifier.probabilities([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert len(np.unique(alone.round(4), axis=0)) > 3, "texts that all score alike would prove nothing"
+
+
+def test_rows_are_probabilities(exported: SimpleNamespace) -> None:
+    probabilities = OnnxClassifier(exported.int8).probabilities(TEXTS)
+    assert probabilities.shape == (len(TEXTS), 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (probabilities >= 0).all()
+
+
+def test_labels_are_those_of_the_config(exported: SimpleNamespace) -> None:
+    assert OnnxClassifier(exported.int8).labels == ["fare", "flight", "meal"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "🛫" * 50, "word " * 5000, "\u202eevil"])
+def test_any_text_gets_an_answer(exported: SimpleNamespace, text: str) -> None:
+    assert np.isfinite(OnnxClassifier(exported.int8).probabilities([text])).all()
+
+
+def test_no_texts_get_no_rows(exported: SimpleNamespace) -> None:
+    assert OnnxClassifier(exported.int8).probabilities([]).shape == (0, 3)
+
+
+def test_long_texts_are_cut_where_the_training_cut_them(exported: SimpleNamespace) -> None:
+    batches = TextEncoder(exported.int8).batches(["flight " * 1000])
+    assert [batch["input_ids"].shape for _, batch in batches] == [(1, 32)]
+
+
+def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> None:
+    assert onnx_file(exported.onnx).name == "model.onnx"
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "model.int8.onnx").touch()
+    assert onnx_file(tmp_path).name == "model.int8.onnx"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.int8.onnx": None}, r"holds neither model\.int8\.onnx nor model\.onnx; name the directory"),
+        ({"model.int8.onnx": b"no graph"}, r"model\.int8\.onnx: is not a readable ONNX model"),
+        ({"tokenizer.json": None}, r"holds no tokenizer\.json; name the directory of an exported model"),
+        ({"tokenizer.json": "{"}, r"tokenizer\.json"),
+        ({"config.json": None}, r"config\.json: cannot be read"),
+        ({"config.json": "{"}, r"config\.json: is not valid JSON"),
+        ({"config.json": "{}"}, r"config\.json"),
+        ({"config.json": json.dumps({"id2label": {"0": "a", "2": "b"}})}, r"config\.json"),
+    ],
+    ids=[
+        "no model",
+        "broken model",
+        "no tokenizer",
+        "broken tokenizer",
+        "no config",
+        "broken config",
+        "config without labels",
+        "labels with a gap",
+    ],
+)
+def test_unusable_model_is_refused(exported: SimpleNamespace, tmp_path: Path, changes: dict, message: str) -> None:
+    broken = rewritten(exported.int8, tmp_path / "model", changes)
+    with pytest.raises(UserError, match=message):
+        OnnxClassifier(broken)
+
+
+def test_speed_is_measured(exported: SimpleNamespace) -> None:
+    scored = score(OnnxClassifier(exported.int8), TEXTS, latency_samples=10)
+    assert scored.probabilities.shape == (len(TEXTS), 3)
+    assert 0 < scored.latency_ms_p50 <= scored.latency_ms_p99
+    assert scored.rows_per_second > 0
+    assert set(scored.speed) == {"latency_ms_p50", "latency_ms_p99", "rows_per_second"}
+
+
+@given(st.lists(st.lists(st.integers(1, 99), max_size=9), min_size=1, max_size=9))
+def test_padding_surrounds_the_ids_and_the_mask_tells(rows: list[list[int]]) -> None:
+    batch = pad(rows, pad_id=0)
+    assert batch["input_ids"].shape == (len(rows), max(map(len, rows)))
+    assert [ids[mask == 1].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)] == (
+        rows
+    )
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 0).all()
+
+
+def test_softmax_of_large_logits_is_finite() -> None:
+    np.testing.assert_allclose(softmax(np.array([[1e4, 1e4], [0.0, -1e4]])), [[0.5, 0.5], [1.0, 0.0]])

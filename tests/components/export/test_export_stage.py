@@ -1,0 +1,148 @@
+"""The whole stage: fp32 and int8 files that answer as torch does."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
+import pytest
+from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.scoring import OnnxClassifier
+from kfp_textclf.components.export import stage
+from kfp_textclf.components.export.quantisation import unquantised_matmuls
+from kfp_textclf.components.export.stage import export
+from kfp_textclf.components.export.torch_export import TorchClassifier
+from stage_inputs import remains, rewritten
+
+
+def test_artifacts_hold_what_the_contract_says(exported: SimpleNamespace) -> None:
+    served = {"tokenizer.json", "config.json", "export.json", "manifest.json"}
+    assert {*served, "model.onnx", "reference.json"} <= set(remains(verified(exported.onnx)))
+    assert {*served, "model.int8.onnx"} <= set(remains(verified(exported.int8)))
+    assert "reference.json" not in remains(exported.int8), "what is published holds no held-out answers"
+
+
+def test_fp32_answers_as_torch_does(exported: SimpleNamespace, trained: SimpleNamespace, prepared: Path) -> None:
+    texts = pq.read_table(prepared / "test.parquet")["text"].to_pylist()
+    torch = TorchClassifier(trained.directory).probabilities(texts)
+    np.testing.assert_allclose(OnnxClassifier(exported.onnx).probabilities(texts), torch, atol=1e-5)
+    assert exported.result.max_abs_diff < 1e-4
+
+
+def test_reference_is_what_torch_answers(exported: SimpleNamespace, trained: SimpleNamespace, prepared: Path) -> None:
+    texts = pq.read_table(prepared / "test.parquet")["text"].to_pylist()
+    reference = read_json(exported.onnx / "reference.json")
+    assert reference["predicted"] == TorchClassifier(trained.directory).probabilities(texts).argmax(axis=1).tolist()
+    assert reference["size_bytes"] == (trained.directory / "model.safetensors").stat().st_size
+
+
+def test_sizes_are_those_of_the_files(exported: SimpleNamespace) -> None:
+    result = exported.result
+    assert result.onnx_bytes == (exported.onnx / "model.onnx").stat().st_size
+    assert result.int8_bytes == (exported.int8 / "model.int8.onnx").stat().st_size
+    assert result.int8_bytes < result.onnx_bytes
+    assert result.metadata("onnx_int8")["size_bytes"] == result.int8_bytes
+    assert result.metadata("onnx")["size_bytes"] == result.onnx_bytes
+    assert read_json(exported.int8 / "export.json") == result.metrics()
+    json.dumps(result.metrics(), allow_nan=False)
+
+
+def test_every_constant_multiplication_is_quantised(exported: SimpleNamespace) -> None:
+    int8 = onnx.load(exported.int8 / "model.int8.onnx")
+    assert unquantised_matmuls(int8) == []
+    assert unquantised_matmuls(onnx.load(exported.onnx / "model.onnx")) != []
+    assert exported.result.int8_agreement > 0.9
+
+
+def test_graph_takes_any_batch_and_length(exported: SimpleNamespace) -> None:
+    for name in ("onnx", "int8"):
+        session = OnnxClassifier(getattr(exported, name)).session
+        assert {i.name for i in session.get_inputs()} == {"input_ids", "attention_mask"}
+        for shape in ((1, 2), (5, 32), (2, 64)):
+            ids = np.ones(shape, dtype=np.int64)
+            assert session.run(["logits"], {"input_ids": ids, "attention_mask": ids})[0].shape == (shape[0], 3)
+
+
+def test_padding_does_not_change_an_answer(exported: SimpleNamespace) -> None:
+    session = OnnxClassifier(exported.onnx).session
+    ids = np.array([[2, 9, 11, 3]], dtype=np.int64)
+    short = session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+    padded = np.pad(ids, ((0, 0), (0, 7)))
+    mask = np.pad(np.ones_like(ids), ((0, 0), (0, 7)))
+    np.testing.assert_allclose(session.run(["logits"], {"input_ids": padded, "attention_mask": mask})[0], short, atol=1e-5)
+
+
+@pytest.fixture
+def again(trained: SimpleNamespace, prepared: Path, tmp_path: Path):
+    """Export once more; on refusal nothing may be left."""
+
+    def call(model: Path = trained.directory, dataset: Path = prepared, **options: int) -> None:
+        export(str(model), str(dataset), str(tmp_path / "out" / "onnx"), str(tmp_path / "out" / "int8"), **options)
+
+    (tmp_path / "out").mkdir()
+    return call
+
+
+def test_same_model_gives_the_same_graph(again, exported: SimpleNamespace, tmp_path: Path) -> None:
+    again()
+    assert (tmp_path / "out/onnx/model.onnx").read_bytes() == (exported.onnx / "model.onnx").read_bytes()
+    assert (tmp_path / "out/int8/model.int8.onnx").read_bytes() == (exported.int8 / "model.int8.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("opset", [14, 21])
+def test_opset_is_the_one_asked_for(again, tmp_path: Path, opset: int) -> None:
+    again(opset=opset)
+    imports = onnx.load(tmp_path / "out" / "onnx" / "model.onnx").opset_import
+    assert {entry.domain: entry.version for entry in imports}[""] == opset
+
+
+def test_export_that_answers_otherwise_fails_and_leaves_nothing(
+    again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(model: object, opset: int) -> onnx.ModelProto:
+        graph = stage_to_onnx(model, opset)
+        bias = next(t for t in graph.graph.initializer if list(t.dims) == [3])
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+        return graph
+
+    stage_to_onnx = stage.to_onnx
+    monkeypatch.setattr(stage, "to_onnx", wrong)
+    with pytest.raises(RuntimeError, match=r"ONNX and torch differ by 0\.0\d+ in a logit, more than 0\.0001"):
+        again()
+    assert remains(tmp_path / "out") == []
+
+
+def test_int8_that_is_larger_fails_and_leaves_nothing(again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "quantise_int8", lambda graph: graph)
+    with pytest.raises(RuntimeError, match="quantisation made the file larger"):
+        again()
+    assert remains(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("opset", [13, 22, 0, -1])
+def test_opset_out_of_range_is_refused(again, tmp_path: Path, opset: int) -> None:
+    with pytest.raises(UserError, match=rf"opset={opset}: must be 14 to 21"):
+        again(opset=opset)
+    assert remains(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.safetensors": None}, "is not a fine-tuned model in safetensors"),
+        ({"model.safetensors": b"broken"}, "is not a fine-tuned model in safetensors"),
+        ({"config.json": '{"model_type": "no-such-model"}'}, "is not a fine-tuned model in safetensors"),
+        ({"tokenizer.json": None}, r"holds no tokenizer\.json"),
+    ],
+    ids=["no weights", "broken weights", "unknown architecture", "no tokenizer"],
+)
+def test_unusable_model_is_refused(
+    again, trained: SimpleNamespace, tmp_path: Path, changes: dict, message: str
+) -> None:
+    broken = rewritten(trained.directory, tmp_path / "model", changes)
+    with pytest.raises(UserError, match=message):
+        again(model=broken)
+    assert remains(tmp_path / "out") == []

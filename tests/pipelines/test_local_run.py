@@ -1,0 +1,121 @@
+"""The whole pipeline on this machine, through the command line, with a tiny model."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import CITIES, read, tiny_rows, write_csv
+
+STEPS = ["ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model", "publish-model"]
+QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
+
+
+def quality(metrics: dict) -> dict:
+    return {name: {q: figures[q] for q in QUALITY} for name, figures in metrics["variants"].items()}
+
+
+def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: SimpleNamespace):
+    done = project.run("run")
+    assert done.code == 0, done.err
+    latest = project.runs / "latest"
+    metrics = read(latest / "metrics.json")
+    assert metrics["verdict"] == "promote"
+    assert [step["name"] for step in metrics["steps"]] == STEPS
+    assert not any(step["cached"] for step in metrics["steps"])
+    for variant in ("torch", "onnx", "onnx_int8"):
+        speed = ("latency_ms_p50", "latency_ms_p99", "rows_per_second", "size_bytes")
+        assert all(metrics["variants"][variant][name] > 0 for name in speed)
+        assert metrics["variants"][variant]["matthews_correlation"] > 0.9
+    assert metrics["dataset"]["files"]["train.csv"]["rows"] == 216
+    assert metrics["dataset"]["classes"] == 3
+    assert metrics["dataset"]["rows"]["test"] == 54
+    for name in ("report.html", "report.md", "curves.png", "variants.png", "confusion_matrix.png", "pipeline.yaml"):
+        assert (latest / name).stat().st_size > 500, name
+    logs = {f"{number}-{step}.log" for number, step in enumerate(STEPS, start=1)}
+    assert {log.name for log in (latest / "logs").iterdir()} == {*logs, "pipeline.log"}
+    published = latest / "models" / "published"
+    assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == published.resolve().name
+    answer = project.run("predict", str(published), "how much is the fare to boston")
+    assert answer.out.startswith("fare\t")
+    assert not list(project.runs.rglob("*.partial-*"))
+
+    again = project.run("run")
+    assert again.code == 0, again.err
+    repeated = read(project.runs / "latest" / "metrics.json")
+    assert [step["cached"] for step in repeated["steps"]] == [True] * 5 + [False]
+    assert repeated["variants"] == metrics["variants"]
+    assert repeated["published"] == metrics["published"]
+
+    untrained = ["--set", "train.epochs=1", "--set", "train.learning_rate=1e-6", "--set", "evaluate.floor=-1"]
+    worse = project.run("run", *untrained)
+    assert worse.code == 0, worse.err
+    rejected = read(project.runs / "latest" / "metrics.json")
+    assert rejected["verdict"] == "reject"
+    assert "below the champion's" in rejected["reason"]
+    assert rejected["published"] is None
+    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False]
+    assert "nothing was published" in worse.out
+    assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
+
+
+def test_changed_data_runs_again(project: SimpleNamespace):
+    assert project.run("run", "--set", "train.epochs=1", "--set", "evaluate.floor=-1").code == 0
+    write_csv(project.data / "train.csv", tiny_rows(CITIES[:20]))
+    assert project.run("run", "--set", "train.epochs=1", "--set", "evaluate.floor=-1").code == 0
+    metrics = read(project.runs / "latest" / "metrics.json")
+    assert not any(step["cached"] for step in metrics["steps"])
+    assert metrics["dataset"]["files"]["train.csv"]["rows"] == 180
+
+
+@pytest.mark.parametrize("victim", ["step", "run"])
+def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: SimpleNamespace, victim: str):
+    command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "run", "--set", "evaluate.floor=-1"]
+    process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if re.search(r"\[3/6\].*train-classifier", line):
+            break
+    step = wait_for(lambda: [pid for pid in processes(project.root) if "executor_main" in command_line(pid)])
+    os.kill(step[0] if victim == "step" else process.pid, signal.SIGKILL)
+    rest = process.communicate()[1]
+    if victim == "step":
+        assert process.returncode == 1
+        assert "train-classifier failed" in rest
+    wait_for(lambda: not processes(project.root))
+    assert not (project.runs / "latest").exists()
+
+    done = project.run("run", "--set", "evaluate.floor=-1")
+    assert done.code == 0, done.err
+    resumed = read(project.runs / "latest" / "metrics.json")
+    assert [step["cached"] for step in resumed["steps"]][:3] == [True, True, False]
+
+    undisturbed = project.run("run", "--runs", "elsewhere", "--set", "evaluate.floor=-1")
+    assert undisturbed.code == 0, undisturbed.err
+    assert quality(read(project.root / "elsewhere" / "latest" / "metrics.json")) == quality(resumed)
+
+
+def processes(root: Path) -> list[int]:
+    """Return the processes that name a directory in their command line."""
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and str(root) in command_line(int(p.name))]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def wait_for(condition, seconds: float = 30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.params import load_params, parameter_names
+
+MINIMAL = "dataset: mine\ndatasets: {mine: {train: a.csv}}\n"
+
+
+@pytest.fixture
+def params_file(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("train.epochs=2", "train", "epochs", 2),
+        ("train.learning_rate=3e-5", "train", "learning_rate", 3e-5),
+        ("train.freeze_embeddings=false", "train", "freeze_embeddings", False),
+        ("prepare.column_order=[text, label]", "prepare", "column_order", ["text", "label"]),
+        ("prepare.text_column=123", "prepare", "text_column", "123"),
+        ("publish.publish_to=file:///models/a=b", "publish", "publish_to", "file:///models/a=b"),
+    ],
+)
+def test_override_is_converted_to_the_type_of_the_parameter(params_file, override, section, name, value):
+    assert getattr(getattr(load_params(params_file, [override]), section), name) == value
+
+
+def test_later_override_wins(params_file: Path):
+    assert load_params(params_file, ["train.epochs=2", "train.epochs=3"]).train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=2", r"^train\.epoch: unknown parameter; did you mean train\.epochs\?"),
+        ("trian.epochs=2", r"^trian: unknown parameter"),
+        ("train.epochs=two", r"^train\.epochs='two': .*integer"),
+        ("train.epochs=0", r"^train\.epochs='0': .*greater than or equal to 1"),
+        ("train.learning_rate=nan", r"^train\.learning_rate='nan': .*finite"),
+        ("evaluate.floor=inf", r"^evaluate\.floor='inf'"),
+        ("train.class_weights=heavy", r"^train\.class_weights='heavy': .*'none', 'balanced' or 'sqrt'"),
+        ("train.epochs", r"^'train\.epochs': is not of the form name=value"),
+        ("seed.x=1", r"^seed\.x: 'seed' is a value"),
+        ("prepare.column_order=[a", r"^'prepare\.column_order=\[a': the value is not valid YAML"),
+    ],
+)
+def test_bad_override_is_refused_by_name(params_file: Path, override: str, message: str):
+    params_file.write_text(MINIMAL + "seed: 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load_params(params_file, [override])
+
+
+def test_unknown_data_set_names_the_known_ones(params_file: Path):
+    with pytest.raises(UserError, match=r"dataset='other': .*\(mine\)"):
+        load_params(params_file, ["dataset=other"]).files()
+
+
+def test_a_file_is_a_data_set(params_file: Path, tmp_path: Path):
+    (tmp_path / "b.csv").touch()
+    files = load_params(params_file, [f"dataset={tmp_path / 'b.csv'}"]).files()
+    assert (files.train, files.test) == (str(tmp_path / "b.csv"), "")
+
+
+def test_pipeline_arguments_have_no_two_parameters_of_one_name():
+    leaves = [name.rpartition(".")[2] for name in parameter_names()]
+    assert len(leaves) == len(set(leaves))
+    assert "train.epochs" in parameter_names()
