@@ -6,6 +6,7 @@ Which step reads whose outputs, and which parameters it takes, is read from the 
 graph. Artifacts lie under ``outputs/<step>/``.
 """
 
+import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from kfp_textclf import components
+from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.params import load_params
 from kfp_textclf.pipelines.sources import PIPELINES
@@ -51,6 +53,24 @@ def run_step(name: str) -> None:
     for artifact in spec["components"][f"comp-{task}"]["outputDefinitions"].get("artifacts", {}):
         values[artifact] = _artifact(spec, task, artifact)
     getattr(components, task.replace("-", "_")).python_func(**values)
+    if name == "train":
+        _write_curves(read_json(Path(values["model"].path) / "training.json")["log"], OUTPUTS / "train")
+
+
+def _write_curves(log: list[dict[str, float]], directory: Path) -> None:
+    """Write the log of a training as the tables that ``dvc plots`` draws."""
+    metrics = ("loss", "matthews_correlation", "macro_f1", "accuracy")
+    rows = {
+        "loss.csv": [{"epoch": e["epoch"], "loss": e["loss"]} for e in log if "loss" in e],
+        "validation.csv": [
+            {"epoch": e["epoch"], **{name: e[f"eval_{name}"] for name in metrics}} for e in log if "eval_loss" in e
+        ],
+    }
+    for name, table in rows.items():
+        with (directory / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, table[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
 
 
 def _artifact(spec: dict[str, Any], task: str, name: str) -> Any:
