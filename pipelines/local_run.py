@@ -89,6 +89,7 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
         **os.environ,
         "KFP_TEXTCLF_IMAGE_TAG": content_hash(),
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),  # spinning threads starve each other
         "TMPDIR": scratch,  # kfp leaves a directory there for every step
         "TOKENIZERS_PARALLELISM": "true",
     }
