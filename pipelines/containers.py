@@ -23,7 +23,7 @@ RUN_LABEL = "kfp-textclf.run"
 WRITABLE = "publish_to"
 LOCAL_SCHEMES = ("file", "package")
 # Set here, they are set in the containers too.
-PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS")
+PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 def check_engine(memory: str) -> None:

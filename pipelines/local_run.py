@@ -101,6 +101,7 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
         **os.environ,
         ENVIRONMENT: json.dumps(current_images()),
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),  # spinning threads starve each other
         "TMPDIR": scratch,  # kfp leaves a directory there for every step
         "TOKENIZERS_PARALLELISM": "true",
     }

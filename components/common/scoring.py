@@ -81,11 +81,19 @@ class TextEncoder:
 
         if not (directory / "tokenizer.json").is_file():
             raise UserError(f"{directory}: holds no tokenizer.json; name the directory of an exported model")
-        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        try:
+            self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise UserError(f"{directory / 'tokenizer.json'}: is not a readable tokenizer ({error})") from error
         self.tokenizer.no_padding()
         config = read_json(directory / "config.json")
-        self.pad_id = int(config.get("pad_token_id") or 0)
-        self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+        try:
+            self.pad_id = int(config.get("pad_token_id") or 0)
+            self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{directory / 'config.json'}: has no labels under id2label; name the directory of an exported model"
+            ) from error
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]]:
         """Yield (row numbers, model inputs) for batches sorted by length, so that little is padding.

@@ -60,7 +60,9 @@ def judge(
     Returns:
         The verdict. A figure that is not a number rejects: no comparison with it means anything.
     """
+    others = {**baselines, **({"champion": champion} if champion else {})}
     broken = [name for name, figures in variants.items() if not all(map(math.isfinite, figures.values()))]
+    broken += [name for name, figures in others.items() if not math.isfinite(figures[METRIC])]
     if broken:
         return Verdict("reject", f"{', '.join(broken)}: a metric is not a finite number")
     int8, reference = variants["onnx_int8"][METRIC], variants["torch"][METRIC]

@@ -39,14 +39,19 @@ def quantise_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory) / "source.onnx", Path(directory) / "target.onnx"
         onnx.save(model, source)
-        logging.getLogger().setLevel(logging.ERROR)  # onnxruntime advises a preprocessing that was done
-        quantize_dynamic(
-            source,
-            target,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
+        root = logging.getLogger()
+        level = root.level
+        root.setLevel(logging.ERROR)  # onnxruntime advises a preprocessing that was done
+        try:
+            quantize_dynamic(
+                source,
+                target,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+            )
+        finally:
+            root.setLevel(level)
         quantised = onnx.load(target)
     share_weights(quantised)
     left = unquantised_matmuls(quantised)

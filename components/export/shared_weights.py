@@ -93,9 +93,10 @@ def _strip_annotations(model: "onnx.ModelProto") -> None:
     """Drop stack traces, doc strings and inferred shapes, which exporters leave and nothing needs."""
     del model.metadata_props[:]
     del model.graph.value_info[:]
-    model.doc_string = model.graph.doc_string = ""
+    model.ClearField("doc_string")  # set to an empty string, it would still take two bytes
+    model.graph.ClearField("doc_string")
     for node in model.graph.node:
-        node.doc_string = ""
+        node.ClearField("doc_string")
         del node.metadata_props[:]
 
 
@@ -122,7 +123,6 @@ def _inputs(graph: "onnx.GraphProto") -> Iterator[str]:
         yield from node.input
         for subgraph in _subgraphs(node):
             yield from _inputs(subgraph)
-            yield from (value.name for value in subgraph.output)
 
 
 def _subgraphs(node: "onnx.NodeProto") -> Iterator["onnx.GraphProto"]:

@@ -29,6 +29,7 @@ class TorchClassifier:
             UserError: The directory holds no such model.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
@@ -39,7 +40,7 @@ class TorchClassifier:
             self.model = AutoModelForSequenceClassification.from_pretrained(
                 directory, attn_implementation="eager", use_safetensors=True, trust_remote_code=False, dtype="float32"
             ).eval()
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(f"{directory}: is not a fine-tuned model in safetensors ({error})") from error
         self.encoder = TextEncoder(directory)
         self.labels = self.encoder.labels

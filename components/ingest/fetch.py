@@ -1,6 +1,7 @@
 """Fetching pinned bytes: streamed, hashed on the way, refused when they are not the pinned ones."""
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -54,8 +55,8 @@ def _opened(pinned: PinnedFile) -> Iterator[BinaryIO]:
         raise UserError(f"{pinned.path}: {pinned.uri} does not exist; fetch the data first (make data)") from error
     except urllib.error.HTTPError as error:
         raise UserError(f"{pinned.path}: {pinned.uri} answers {error.code} {error.reason}; check the store") from error
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror or error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a malformed address
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(
             f"{pinned.path}: {pinned.uri} cannot be read ({reason}); check the store and the network"
         ) from error

@@ -1,10 +1,12 @@
 """The pin of a data set: which bytes, and where a copy of them can be had."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.errors import UserError
 
 SCHEMES = ("file", "http", "https")
@@ -55,11 +57,13 @@ def _pinned_file(entry: Any, store: str) -> PinnedFile:
         raise UserError(f"dataset_pin: {entry!r} is not a file entry with path, md5 and size")
     path, md5, size = str(entry.get("path", "")), str(entry.get("md5", "")), entry.get("size")
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    if path != "/".join(parts) or not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
         raise UserError(f"dataset_pin: path {path!r} is not a plain relative path; pin files below one directory")
+    if path == MANIFEST:
+        raise UserError(f"dataset_pin: path {path!r} is taken by the artifact's own manifest; rename the file")
     if not re.fullmatch(r"[0-9a-f]{32}", md5):
         raise UserError(f"dataset_pin: {path}: md5 {md5!r} is not 32 hexadecimal digits; copy it from the .dvc file")
-    if not isinstance(size, int | float) or isinstance(size, bool) or size < 0 or size != int(size):
+    if not isinstance(size, int | float) or isinstance(size, bool) or not 0 <= size < math.inf or size % 1:
         raise UserError(f"dataset_pin: {path}: size {size!r} is not a number of bytes; copy it from the .dvc file")
     uri = str(entry.get("uri") or f"{store}/files/md5/{md5[:2]}/{md5[2:]}")
     if uri.partition("://")[0] not in SCHEMES:

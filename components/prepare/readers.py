@@ -37,7 +37,7 @@ class Columns:
             raise UserError(f"header={self.header!r}: is not one of {', '.join(HEADER_MODES)}")
         if self.text == self.label:
             raise UserError(f"text_column and label_column are both {self.text!r}; name two columns")
-        if self.header != "present" and not {self.text, self.label} <= set(self.order):
+        if self.header == "absent" and not {self.text, self.label} <= set(self.order):
             raise UserError(f"column_order={list(self.order)}: must name {self.text!r} and {self.label!r}")
 
 
@@ -66,6 +66,8 @@ def read_rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
             raise UserError(
                 f"{path.name}: {place}: holds a NUL byte; the file is damaged or not text, save it as UTF-8"
             )
+        if not (text + label).isascii() and any("\ud800" <= character <= "\udfff" for character in text + label):
+            raise UserError(f"{path.name}: {place}: holds half a surrogate pair; write the file as UTF-8")
         yield text, label
 
 
@@ -132,7 +134,7 @@ def _read_json_lines(path: Path, columns: Columns) -> Iterator[tuple[str, str, s
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path.name}: line {number}: is not JSON ({error})") from error
         yield f"line {number}", *_fields(value, columns, f"{path.name}: line {number}")
 

@@ -110,11 +110,11 @@ def prepare(
     train_path, test_path = _source_files(directory, train_file, test_file)
     columns = columns or Columns()
     train = clean(read_rows(train_path, columns), multi_label)
-    if test_path:
-        test = clean(read_rows(test_path, columns), multi_label)
+    test = clean(read_rows(test_path, columns), multi_label) if test_path else None
+    if test:
         without_leaks(train, test)
-    else:
-        _require_rows(train, train_path.name)
+    _require_rows(train, train_path.name)
+    if not test:
         rest, held_out = stratified_split(train.rows, test_fraction, seed)
         train, test = Cleaned(rest, train.counts), Cleaned(held_out)
     without_rare_labels(train, test, min_examples)

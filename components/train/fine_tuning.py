@@ -28,6 +28,7 @@ def load_model(base_model: Path, labels: list[str]) -> "PreTrainedModel":
     Raises:
         UserError: The directory holds no safetensors weights of a model that can classify sequences.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     try:
@@ -40,7 +41,7 @@ def load_model(base_model: Path, labels: list[str]) -> "PreTrainedModel":
             use_safetensors=True,
             dtype="float32",
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{base_model}: cannot be loaded as a classifier from safetensors ({error})") from error
 
 
@@ -66,9 +67,11 @@ def fine_tune(
         UserError: The loss is no longer a number.
     """
     import torch
-    from transformers import AutoTokenizer, DataCollatorWithPadding, EarlyStoppingCallback, Trainer, set_seed
+    from transformers import AutoTokenizer, DataCollatorWithPadding, EarlyStoppingCallback, set_seed
     from transformers.trainer_callback import PrinterCallback
     from transformers.utils import logging
+
+    from kfp_textclf.components.train.batching import LengthGroupedTrainer
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -82,14 +85,14 @@ def fine_tune(
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
     steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
     with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-") as checkpoints:
-        trainer = Trainer(
+        trainer = LengthGroupedTrainer(
             model,
             training_arguments(settings, precision, steps, Path(checkpoints)),
             data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
             train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
             eval_dataset=validation,  # type: ignore[arg-type]
             compute_metrics=_compute_metrics,
-            compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels), model),
+            compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)
@@ -110,7 +113,7 @@ def class_weights(scheme: str, counts: list[int]) -> list[float]:
     return [weight / mean for weight in raw]
 
 
-def _weighted_loss(scheme: str, train: list[Example], classes: int, model: "PreTrainedModel") -> Any:
+def _weighted_loss(scheme: str, train: list[Example], classes: int) -> Any:
     """Return the Trainer's loss function for class weights, or None for its own."""
     if scheme == "none":
         return None

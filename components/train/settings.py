@@ -1,5 +1,6 @@
 """How a fine-tuning is done, and what the hardware allows."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +57,11 @@ class TrainSettings:
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name}={getattr(self, name)!r}: is not one of {', '.join(allowed)}")
         for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name}={getattr(self, name)}: must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name}={getattr(self, name)}: must be above 0 and finite")
+        for name in ("weight_decay", "early_stopping_patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name}={getattr(self, name)}: must be 0 or more, and finite")
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"warmup_ratio={self.warmup_ratio}: must lie between 0 and 1")
 
@@ -95,7 +99,6 @@ def training_arguments(settings: TrainSettings, precision: str, steps: int, dire
         bf16=precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,

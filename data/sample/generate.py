@@ -137,7 +137,7 @@ can i (bring|take|pack) (a big suitcase|two bags|a guitar|my skis) on {trip}
 what (airports are (in|near)|is the (name of the|main) airport in) {city}
 * (which airfield is closest to {city}|does {city} have (a second|more than one) airport)
 # distance 42 9
-(how far is (it from|) {city} from {city}|how far is the airport from downtown {city})
+(how far is (the city of|) {city} from {city}|how far is the airport from downtown {city})
 (what is the distance (in miles|)|how many (miles|km) is it) {od}
 * (how many kilometers lie between {city} and {city}|what is the mileage {od})
 # meal 42 9

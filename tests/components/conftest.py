@@ -26,8 +26,8 @@ def prepared(raw: Path, tiny_model: Path) -> Path:
     from kfp_textclf.components.prepare.stage import prepare
 
     output = raw.with_name("prepared")
-    names = {"train_file": "train.csv", "test_file": "test.csv"}
-    prepare(str(raw), str(output), base_model=tiny_model.as_uri(), max_length=32, **names)
+    base_model = tiny_model.as_uri()
+    prepare(str(raw), str(output), base_model=base_model, train_file="train.csv", test_file="test.csv", max_length=32)
     return output
 
 

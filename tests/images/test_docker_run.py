@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import read
+from support import read
 
 from kfp_textclf.pipelines.containers import RUN_LABEL
 

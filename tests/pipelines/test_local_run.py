@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import CITIES, read, tiny_rows, write_csv
+from support import CITIES, read, tiny_rows, write_csv
 
 STEPS = ["ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model", "publish-model"]
 QUALITY = ("accuracy", "macro_f1", "matthews_correlation")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CITIES, artifact, tiny_rows
+from support import CITIES, artifact, tiny_rows
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import predict

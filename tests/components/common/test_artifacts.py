@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
+from stage_inputs import artifact, remains
+
 from kfp_textclf.components.common.artifacts import (
     MANIFEST,
     atomic_directory,
@@ -16,7 +18,6 @@ from kfp_textclf.components.common.artifacts import (
     write_json,
 )
 from kfp_textclf.components.common.errors import UserError
-from stage_inputs import artifact, remains
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -50,7 +51,8 @@ def test_block_that_raises_leaves_the_earlier_artifact_and_nothing_else(tmp_path
             (target / "file").write_text("new")
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (verified(directory) / "file").read_text() == "old"
     assert remains(tmp_path) == ["a", "a/file", "a/manifest.json"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+
 from kfp_textclf.components.common import base_models
 from kfp_textclf.components.common.artifacts import sha256_of
 from kfp_textclf.components.common.base_models import PACKAGED_WEIGHTS, resolve_base_model

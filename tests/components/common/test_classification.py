@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics
+
 from kfp_textclf.components.common.classification import (
     confusion_matrix,
     macro_f1,
@@ -11,7 +13,6 @@ from kfp_textclf.components.common.classification import (
     per_class,
     quality,
 )
-from sklearn import metrics
 
 CLASSES = 5
 labelled = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1)), min_size=1, max_size=60)
@@ -30,7 +31,7 @@ def test_quality_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = arrays(pairs)
     figures = quality(confusion_matrix(truth, predicted, CLASSES))
     assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted))
-    assert figures["macro_f1"] == pytest.approx(metrics.f1_score(truth, predicted, average="macro", zero_division=0))
+    assert figures["macro_f1"] == pytest.approx(metrics.f1_score(truth, predicted, average="macro", zero_division=0))  # type: ignore[arg-type]
     assert figures["matthews_correlation"] == pytest.approx(metrics.matthews_corrcoef(truth, predicted), abs=1e-12)
 
 
@@ -48,7 +49,7 @@ def test_scores_per_class_are_those_of_scikit_learn(pairs: list[tuple[int, int]]
     truth, predicted = arrays(pairs)
     names = [f"class {number}" for number in range(CLASSES)]
     scores = per_class(confusion_matrix(truth, predicted, CLASSES), names)
-    expected = metrics.precision_recall_fscore_support(truth, predicted, labels=range(CLASSES), zero_division=0)
+    expected = metrics.precision_recall_fscore_support(truth, predicted, labels=range(CLASSES), zero_division=0)  # type: ignore[arg-type]
     found = np.array([(s.precision, s.recall, s.f1, s.support) for s in scores]).T
     np.testing.assert_allclose(found, np.array(expected))
     assert [s.label for s in scores] == names

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from kfp_textclf.components.common import hardware
 
 

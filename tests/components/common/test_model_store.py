@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from stage_inputs import remains
+
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore, local_path
-from stage_inputs import remains
 
 METRICS = {"matthews_correlation": 0.9}
 
@@ -97,7 +98,7 @@ def test_champion_that_vanished_is_noticed(store: ModelStore, add) -> None:
 
 @pytest.mark.parametrize("uri", ["", "store", "/store", "s3://bucket/models", "file://host/models", "file:store"])
 def test_store_of_another_form_is_refused(uri: str) -> None:
-    with pytest.raises(UserError, match="publish_to=.* is not of the form file:///absolute/path"):
+    with pytest.raises(UserError, match=r"publish_to=.* is not of the form file:///absolute/path"):
         ModelStore.open(uri)
 
 

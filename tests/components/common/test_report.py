@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
 from kfp_textclf.components.common import plots
 from kfp_textclf.components.common.report import (
     Block,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stage_inputs import CITIES, rewritten, rows_about
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, TextEncoder, onnx_file, pad, score, softmax
-from stage_inputs import CITIES, rewritten, rows_about
 
 TEXTS = [text for _, text in rows_about(CITIES[:8])]
 

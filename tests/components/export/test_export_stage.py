@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from stage_inputs import remains, rewritten
+
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier
@@ -15,7 +17,6 @@ from kfp_textclf.components.export import stage
 from kfp_textclf.components.export.quantisation import unquantised_matmuls
 from kfp_textclf.components.export.stage import export
 from kfp_textclf.components.export.torch_export import TorchClassifier
-from stage_inputs import remains, rewritten
 
 
 def test_artifacts_hold_what_the_contract_says(exported: SimpleNamespace) -> None:
@@ -59,20 +60,19 @@ def test_every_constant_multiplication_is_quantised(exported: SimpleNamespace) -
 
 def test_graph_takes_any_batch_and_length(exported: SimpleNamespace) -> None:
     for name in ("onnx", "int8"):
-        session = OnnxClassifier(getattr(exported, name)).session
-        assert {i.name for i in session.get_inputs()} == {"input_ids", "attention_mask"}
+        classifier = OnnxClassifier(getattr(exported, name))
+        assert classifier.inputs == {"input_ids", "attention_mask"}
         for shape in ((1, 2), (5, 32), (2, 64)):
             ids = np.ones(shape, dtype=np.int64)
-            assert session.run(["logits"], {"input_ids": ids, "attention_mask": ids})[0].shape == (shape[0], 3)
+            assert classifier.logits({"input_ids": ids, "attention_mask": ids}).shape == (shape[0], 3)
 
 
 def test_padding_does_not_change_an_answer(exported: SimpleNamespace) -> None:
-    session = OnnxClassifier(exported.onnx).session
+    classifier = OnnxClassifier(exported.onnx)
     ids = np.array([[2, 9, 11, 3]], dtype=np.int64)
-    short = session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
-    padded = np.pad(ids, ((0, 0), (0, 7)))
-    mask = np.pad(np.ones_like(ids), ((0, 0), (0, 7)))
-    np.testing.assert_allclose(session.run(["logits"], {"input_ids": padded, "attention_mask": mask})[0], short, atol=1e-5)
+    short = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    padded = {name: np.pad(values, ((0, 0), (0, 7))) for name, values in short.items()}
+    np.testing.assert_allclose(classifier.logits(padded), classifier.logits(short), atol=1e-5)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kfp_textclf.components.export.shared_weights import share_weights
 from onnx import TensorProto, helper, numpy_helper
+
+from kfp_textclf.components.export.shared_weights import share_weights
 
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -35,7 +36,7 @@ def answers(graph: onnx.ModelProto, **feed: np.ndarray) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": X, **feed})
+    return [np.asarray(value) for value in session.run(None, {"x": X, **feed})]
 
 
 def shared(graph: onnx.ModelProto, **feed: np.ndarray) -> onnx.ModelProto:
@@ -77,29 +78,29 @@ def test_negative_zero_is_another_value() -> None:
 
 def test_identity_of_a_weight_goes() -> None:
     nodes = [
-        helper.make_node("Identity", ["w"], ["alias"]),
+        helper.make_node("Identity", ["weight"], ["alias"]),
         helper.make_node("Identity", ["alias"], ["alias2"]),
         helper.make_node("MatMul", ["x", "alias"], ["a"]),
         helper.make_node("MatMul", ["x", "alias2"], ["b"]),
         helper.make_node("Add", ["a", "b"], ["y"]),
     ]
-    result = shared(model(nodes, [tensor("w", W)], {"y": ["rows", "columns"]}))
+    result = shared(model(nodes, [tensor("weight", W)], {"y": ["rows", "columns"]}))
     assert [node.op_type for node in result.graph.node] == ["MatMul", "MatMul", "Add"]
 
 
 def test_identity_of_a_computed_value_stays() -> None:
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Identity", ["a"], ["y"])]
-    assert len(shared(model(nodes, [tensor("w", W)], {"y": ["rows", "columns"]})).graph.node) == 2
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["a"]), helper.make_node("Identity", ["a"], ["y"])]
+    assert len(shared(model(nodes, [tensor("weight", W)], {"y": ["rows", "columns"]})).graph.node) == 2
 
 
 def test_constants_become_weights_and_are_shared() -> None:
     nodes = [
         helper.make_node("Constant", [], ["c"], value=tensor("ignored", W)),
         helper.make_node("MatMul", ["x", "c"], ["a"]),
-        helper.make_node("MatMul", ["x", "w"], ["b"]),
+        helper.make_node("MatMul", ["x", "weight"], ["b"]),
         helper.make_node("Add", ["a", "b"], ["y"]),
     ]
-    result = shared(model(nodes, [tensor("w", W)], {"y": ["rows", "columns"]}))
+    result = shared(model(nodes, [tensor("weight", W)], {"y": ["rows", "columns"]}))
     assert len(result.graph.initializer) == 1
     assert "Constant" not in {node.op_type for node in result.graph.node}
 
@@ -125,21 +126,23 @@ def test_same_bytes_of_another_type_or_shape_are_not_shared() -> None:
 def test_values_outside_raw_data_are_compared_by_value() -> None:
     """In such tensors raw_data is empty: comparing it would merge all of them."""
     weights = [
-        helper.make_tensor("a", TensorProto.FLOAT, [3, 4], W.ravel()),
-        helper.make_tensor("b", TensorProto.FLOAT, [3, 4], W.ravel() + 1),
-        tensor("c", W),
+        helper.make_tensor("first", TensorProto.FLOAT, [3, 4], W.ravel()),
+        helper.make_tensor("second", TensorProto.FLOAT, [3, 4], W.ravel() + 1),
+        tensor("third", W),
     ]
     assert not weights[0].raw_data
     nodes = [helper.make_node("MatMul", ["x", w.name], [f"y{w.name}"]) for w in weights]
-    nodes.append(helper.make_node("Sum", ["ya", "yb", "yc"], ["y"]))
+    nodes.append(helper.make_node("Sum", ["yfirst", "ysecond", "ythird"], ["y"]))
     assert len(shared(model(nodes, weights, {"y": ["rows", "columns"]})).graph.initializer) == 2
 
 
 def test_integers_outside_raw_data_are_compared_by_value() -> None:
-    weights = [helper.make_tensor(name, TensorProto.INT64, [2], shape) for name, shape in (("p", [3, 2]), ("q", [6, 1]))]
+    weights = [
+        helper.make_tensor(name, TensorProto.INT64, [2], shape) for name, shape in (("wide", [3, 2]), ("tall", [6, 1]))
+    ]
     nodes = [
-        helper.make_node("Reshape", ["x", "p"], ["a"]),
-        helper.make_node("Reshape", ["x", "q"], ["b"]),
+        helper.make_node("Reshape", ["x", "wide"], ["a"]),
+        helper.make_node("Reshape", ["x", "tall"], ["b"]),
         helper.make_node("ReduceMax", ["a"], ["m"], keepdims=0),
         helper.make_node("Mul", ["b", "m"], ["y"]),
     ]
@@ -147,25 +150,38 @@ def test_integers_outside_raw_data_are_compared_by_value() -> None:
 
 
 def test_weights_that_are_outputs_keep_their_names() -> None:
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Identity", ["w"], ["copy"])]
-    result = shared(model(nodes, [tensor("w", W), tensor("out", W)], {"y": ["rows", "columns"], "out": [3, 4], "copy": [3, 4]}))
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"]), helper.make_node("Identity", ["weight"], ["copy"])]
+    result = shared(
+        model(nodes, [tensor("weight", W), tensor("out", W)], {"y": ["rows", "columns"], "out": [3, 4], "copy": [3, 4]})
+    )
     assert [output.name for output in result.graph.output] == ["y", "out", "copy"]
 
 
 def branches(then_nodes: list, else_nodes: list, then_out: str, else_out: str) -> onnx.ModelProto:
     def branch(nodes: list, output: str) -> onnx.GraphProto:
-        return helper.make_graph(nodes, output, [], [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["c", "d"])])
+        return helper.make_graph(
+            nodes, output, [], [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["c", "d"])]
+        )
 
     nodes = [
         helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
         helper.make_node("Greater", ["sum", "zero"], ["positive"]),
         helper.make_node(
-            "If", ["positive"], ["z"], then_branch=branch(then_nodes, then_out), else_branch=branch(else_nodes, else_out)
+            "If",
+            ["positive"],
+            ["z"],
+            then_branch=branch(then_nodes, then_out),
+            else_branch=branch(else_nodes, else_out),
         ),
-        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("MatMul", ["x", "weight"], ["a"]),
         helper.make_node("Add", ["a", "z"], ["y"]),
     ]
-    weights = [tensor("w", W), tensor("twin", W), tensor("bias", W[:1]), tensor("zero", np.float32(0))]
+    weights = [
+        tensor("weight", W),
+        tensor("twin", W),
+        tensor("bias", W[:1]),
+        tensor("zero", np.zeros((), dtype=np.float32)),
+    ]
     return model(nodes, weights, {"y": ["rows", "columns"]})
 
 
@@ -197,9 +213,9 @@ def test_unused_weights_and_nodes_go() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "unused"], ["nobody"]),
         helper.make_node("Relu", ["nobody"], ["reads"]),
-        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("MatMul", ["x", "weight"], ["y"]),
     ]
-    result = shared(model(nodes, [tensor("w", W), tensor("unused", W + 1)], {"y": ["rows", "columns"]}))
+    result = shared(model(nodes, [tensor("weight", W), tensor("unused", W + 1)], {"y": ["rows", "columns"]}))
     assert (len(result.graph.node), len(result.graph.initializer)) == (1, 1)
 
 

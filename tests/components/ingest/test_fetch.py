@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stage_inputs import remains
+
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.ingest.stage import ingest
-from stage_inputs import remains
 
 TRAIN = b"flight, to boston\nfare, how much\n"
 
@@ -46,7 +48,7 @@ def http_store(store: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def pin(store: str, content: bytes = TRAIN, **changes: object) -> dict[str, object]:
+def pin(store: str, content: bytes = TRAIN, **changes: object) -> dict[str, Any]:
     entry = {"path": "train.csv", "md5": md5_of(content), "size": len(content), **changes}
     return {"store": store, "git_rev": "abc", "files": [entry]}
 

@@ -1,6 +1,7 @@
 """The pin of a data set."""
 
 import pytest
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.ingest.pin import DatasetPin
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.cleaning import (
     Cleaned,
@@ -96,7 +97,7 @@ def test_rare_labels_leave_both_sides() -> None:
 
 def test_unseen_labels_are_an_error_that_names_them() -> None:
     train, test = Cleaned([("a", "x")]), Cleaned([("b", "y"), ("c", "z"), ("d", "x")])
-    with pytest.raises(UserError, match="test: labels 'y', 'z' never in train; .* set unseen_labels=drop"):
+    with pytest.raises(UserError, match=r"test: labels 'y', 'z' never in train; .* set unseen_labels=drop"):
         without_unseen_labels(train, test, "error")
 
 

@@ -3,16 +3,18 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
-from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.stage import PreparedDataset, prepare
 from stage_inputs import CITIES, artifact, as_csv, remains, rows_about
 from tokenizers import Tokenizer
 
-BOTH = {"train_file": "train.csv", "test_file": "test.csv"}
+from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.prepare.stage import PreparedDataset, prepare
+
+BOTH: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv"}
 TRAIN, TEST = rows_about(CITIES[:6]), rows_about(CITIES[6:8])
 
 
@@ -20,19 +22,21 @@ TRAIN, TEST = rows_about(CITIES[:6]), rows_about(CITIES[6:8])
 def run(tmp_path: Path, tiny_model: Path):
     """Prepare these rows (label, text) or bytes, and return what the stage says."""
 
-    def call(train: list | bytes, test: list | bytes | None = None, **options: object) -> PreparedDataset:
+    def call(train: list | bytes, test: list | bytes | None = None, **options: Any) -> PreparedDataset:
         contents = {"train.csv": train, "test.csv": test}
         files = {n: c if isinstance(c, bytes) else as_csv(c) for n, c in contents.items() if c is not None}
         raw = artifact(tmp_path / "raw", files)
         names = {name: file for name, file in BOTH.items() if file in files}
         options = {"base_model": tiny_model.as_uri(), "max_length": 32, **names, **options}
-        return prepare(str(raw), str(tmp_path / "out"), **options)  # type: ignore[arg-type]
+        return prepare(str(raw), str(tmp_path / "out"), **options)
 
     return call
 
 
 def tables(directory: Path) -> dict[str, dict[str, list]]:
-    return {split: pq.read_table(directory / f"{split}.parquet").to_pydict() for split in ("train", "validation", "test")}
+    return {
+        split: pq.read_table(directory / f"{split}.parquet").to_pydict() for split in ("train", "validation", "test")
+    }
 
 
 def test_artifact_holds_what_the_contract_says(prepared: Path, tiny_model: Path) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.splitting import stratified_split
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.train.settings import TrainSettings, hardware_precision, training_arguments
 

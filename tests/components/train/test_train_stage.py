@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from stage_inputs import remains, rewritten
+
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.train import fine_tuning
 from kfp_textclf.components.train.fine_tuning import class_weights
 from kfp_textclf.components.train.stage import TrainedModel, train
-from stage_inputs import remains, rewritten
 
 
 @pytest.fixture
@@ -62,8 +65,7 @@ def test_best_epoch_by_validation_is_kept(trained: SimpleNamespace) -> None:
 
 
 def test_kept_weights_are_those_of_the_best_epoch(retrain, tmp_path: Path, prepared: Path) -> None:
-    """A rate that ruins the model late must not ruin what is kept: score the artifact again."""
-    import pyarrow.parquet as pq
+    """Scored again, the artifact is as good as the training said of its best epoch."""
     from kfp_textclf.components.export.torch_export import TorchClassifier
 
     result = retrain(epochs=4, metric_for_best_model="accuracy", early_stopping_patience=0, seed=2)
@@ -92,6 +94,17 @@ def test_test_split_is_never_read(retrain, prepared: Path, tmp_path: Path) -> No
     assert weights(tmp_path / "full") == weights(tmp_path / "blind")
 
 
+def test_epochs_are_judged_on_the_validation_rows(retrain, prepared: Path, tmp_path: Path) -> None:
+    """With wrong labels there and right ones in train, only a model judged on train could look good."""
+    table = pq.read_table(prepared / "validation.parquet").to_pydict()
+    table["label"] = [{"fare": "meal", "meal": "flight", "flight": "fare"}[label] for label in table["label"]]
+    pq.write_table(pa.table(table), tmp_path / "wrong.parquet")
+    wrong = {"validation.parquet": (tmp_path / "wrong.parquet").read_bytes()}
+    result = retrain(dataset=rewritten(prepared, tmp_path / "wrong", wrong), early_stopping_patience=0)
+    assert result.validation["accuracy"] < 0.7
+    assert read_json(tmp_path / "model" / "training.json")["log"][-2]["eval_accuracy"] < 0.3
+
+
 def test_early_stopping_ends_a_training_that_no_longer_improves(retrain) -> None:
     stopped = retrain(epochs=12, learning_rate=1e-9, early_stopping_patience=1)
     assert stopped.epochs <= 3
@@ -110,9 +123,14 @@ def test_frozen_embeddings_stay_as_they_were(retrain, tiny_model: Path, tmp_path
 
 
 def test_class_weights_change_the_training(retrain, prepared: Path, tmp_path: Path) -> None:
-    retrain("none", epochs=1)
-    retrain("balanced", epochs=1, class_weights="balanced")
-    assert read_json(tmp_path / "balanced" / "training.json")["settings"]["class_weights"] == "balanced"
+    table = pq.read_table(prepared / "train.parquet")
+    kept = [row for row, label in enumerate(table["label"].to_pylist()) if label != "meal" or row % 5 == 0]
+    pq.write_table(table.take(kept), tmp_path / "uneven.parquet")
+    uneven = rewritten(prepared, tmp_path / "uneven", {"train.parquet": (tmp_path / "uneven.parquet").read_bytes()})
+    schemes = ("none", "sqrt", "balanced")
+    for scheme in schemes:
+        retrain(scheme, dataset=uneven, epochs=1, class_weights=scheme)
+    assert len({weights(tmp_path / scheme) for scheme in schemes}) == 3
 
 
 @pytest.mark.parametrize("scheme", ["none", "sqrt", "balanced"])
@@ -124,7 +142,9 @@ def test_mean_weight_over_the_rows_is_one(scheme: str) -> None:
 
 
 def test_balanced_classes_weigh_alike_in_sum() -> None:
-    products = [weight * count for weight, count in zip(class_weights("balanced", [70, 20, 10]), [70, 20, 10], strict=True)]
+    products = [
+        weight * count for weight, count in zip(class_weights("balanced", [70, 20, 10]), [70, 20, 10], strict=True)
+    ]
     assert products == pytest.approx([products[0]] * 3)
 
 
@@ -134,7 +154,9 @@ def test_class_without_rows_has_a_finite_weight() -> None:
 
 @pytest.mark.parametrize("rate", [1e6, 1e30])
 def test_diverged_training_is_a_user_error_and_leaves_nothing(retrain, tmp_path: Path, rate: float) -> None:
-    with pytest.raises(UserError, match=r"training diverged: (eval_)?loss is (nan|inf) at step \d+; lower learning_rate"):
+    with pytest.raises(
+        UserError, match=r"training diverged: (eval_)?loss is (nan|inf) at step \d+; lower learning_rate"
+    ):
         retrain(epochs=3, learning_rate=rate, warmup_ratio=0.0)
     assert remains(tmp_path) == []
 
@@ -143,7 +165,10 @@ def test_diverged_training_is_a_user_error_and_leaves_nothing(retrain, tmp_path:
     ("changes", "message"),
     [
         ({"model.safetensors": None}, "cannot be loaded as a classifier from safetensors"),
-        ({"model.safetensors": None, "pytorch_model.bin": b"pickle"}, "cannot be loaded as a classifier from safetensors"),
+        (
+            {"model.safetensors": None, "pytorch_model.bin": b"pickle"},
+            "cannot be loaded as a classifier from safetensors",
+        ),
         ({"model.safetensors": b"broken"}, "cannot be loaded as a classifier from safetensors"),
         ({"config.json": '{"model_type": "no-such-model"}'}, "cannot be loaded as a classifier"),
         ({"config.json": "{"}, "config"),

@@ -1,0 +1,47 @@
+"""Batches of texts of similar length, in random order."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer
+
+MEGA_BATCHES = 50  # batches that are sorted together; padding takes about 3 % of the tokens of short texts
+
+
+class LengthGroupedBatches(Sampler[int]):
+    """Yields row numbers so that each ``batch_size`` of them have similar lengths, and batches come in random order.
+
+    Transformers' own ``group_by_length`` walks from the longest texts to the shortest, fifty batches at a time. Where
+    length tells the label, as it does for short requests, classes then come one after the other and the model forgets.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int) -> None:
+        """Group rows of these lengths in tokens."""
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield every row number once, in an order drawn from torch's global generator."""
+        rows = torch.randperm(len(self.lengths))
+        sorted_rows = [mega[self.lengths[mega].argsort()] for mega in rows.split(self.batch_size * MEGA_BATCHES)]
+        batches = [batch for mega in sorted_rows for batch in mega.split(self.batch_size)]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) < self.batch_size]  # last, or it would shift all that follow
+        for number in torch.randperm(len(full)).tolist():
+            yield from full[number].tolist()
+        for batch in rest:
+            yield from batch.tolist()
+
+
+class LengthGroupedTrainer(Trainer):
+    """A Trainer that draws its batches from `LengthGroupedBatches`."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
+        examples: Any = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGroupedBatches([len(example["input_ids"]) for example in examples], self.args.train_batch_size)

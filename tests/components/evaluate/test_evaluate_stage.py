@@ -1,0 +1,167 @@
+"""The whole stage: every variant, the baselines and the champion on the held-out rows."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics
+from stage_inputs import remains, rewritten
+
+from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.scoring import OnnxClassifier
+from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes
+from kfp_textclf.components.evaluate.gate import GateSettings
+from kfp_textclf.components.evaluate.stage import Evaluation, evaluate
+
+LENIENT = GateSettings(floor=-1.0, max_int8_drop=2.0, min_baseline_gain=-2.0)
+FIGURES = {
+    *("accuracy", "macro_f1", "matthews_correlation", "size_bytes"),
+    *("latency_ms_p50", "latency_ms_p99", "rows_per_second"),
+}
+
+
+@pytest.fixture
+def judged(exported: SimpleNamespace, prepared: Path, tmp_path: Path):
+    """Evaluate again, with some inputs changed."""
+
+    def call(dataset: Path = prepared, int8: Path = exported.int8, **options: object) -> Evaluation:
+        options = {"settings": LENIENT, **options}
+        return evaluate(str(dataset), str(exported.onnx), str(int8), str(tmp_path / "out"), **options)  # type: ignore[arg-type]
+
+    return call
+
+
+def test_every_variant_has_every_figure(evaluated: SimpleNamespace) -> None:
+    assert set(evaluated.result.variants) == {"torch", "onnx", "onnx_int8"}
+    for figures in evaluated.result.variants.values():
+        assert set(figures) == FIGURES
+        assert all(map(math.isfinite, figures.values()))
+
+
+def test_quality_is_that_of_the_published_files_on_the_test_rows(
+    evaluated: SimpleNamespace, exported: SimpleNamespace, prepared: Path
+) -> None:
+    rows = pq.read_table(prepared / "test.parquet").to_pydict()
+    classifier = OnnxClassifier(exported.int8)
+    predicted = [classifier.labels[i] for i in classifier.probabilities(rows["text"]).argmax(axis=1)]
+    figures = evaluated.result.variants["onnx_int8"]
+    assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(rows["label"], predicted))
+    assert figures["matthews_correlation"] == pytest.approx(metrics.matthews_corrcoef(rows["label"], predicted))
+    expected = metrics.confusion_matrix(rows["label"], predicted, labels=["fare", "flight", "meal"])
+    assert evaluated.result.confusion_matrix == expected.tolist()
+
+
+def test_artifact_holds_the_figures_and_drawings(evaluated: SimpleNamespace) -> None:
+    content = read_json(verified(evaluated.directory) / "metrics.json")
+    assert content["variants"] == evaluated.result.variants
+    assert content["verdict"] == "promote"
+    assert content["rows"] == sum(map(sum, content["confusion_matrix"]))
+    assert set(content["baselines"]) == {"majority", "tfidf_svm"}
+    assert content["baselines"]["majority"]["matthews_correlation"] == 0
+    for name in ("confusion_matrix.png", "variants.png"):
+        assert (evaluated.directory / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_roc_is_finite_and_grows(evaluated: SimpleNamespace) -> None:
+    false_positive, true_positive, thresholds = map(np.array, evaluated.result.roc)
+    assert len(false_positive) == len(true_positive) == len(thresholds) <= 100
+    assert np.isfinite([false_positive, true_positive, thresholds]).all()
+    assert thresholds.max() <= 1
+    assert (np.diff(false_positive) >= 0).all()
+    assert (np.diff(true_positive) >= 0).all()
+    assert (false_positive[-1], true_positive[-1]) == (1, 1)
+
+
+def test_mistakes_are_listed_the_most_confident_first() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]], dtype=np.float32)
+    found = mistakes(["a", "b", "c", "d"], np.array([1, 0, 1, 0]), probabilities, ["x", "y"])
+    assert [(m["text"], m["label"], m["predicted"]) for m in found] == [("b", "x", "y"), ("a", "y", "x")]
+    assert [m["probability"] for m in found] == pytest.approx([0.9, 0.6])
+
+
+def test_reports_name_the_verdict(evaluated: SimpleNamespace) -> None:
+    for report in (evaluated.result.report_html, evaluated.result.report_markdown):
+        assert "Promote" in report
+        assert "Misclassified texts, int8" in report
+        assert "ONNX int8" in report
+
+
+def test_texts_of_the_data_are_escaped_in_the_report(evaluated: SimpleNamespace) -> None:
+    from kfp_textclf.components.common.report import render_html
+
+    content = read_json(evaluated.directory / "metrics.json")
+    evil = {"text": "<script>x", "label": "fare", "predicted": "meal", "probability": 0.9}
+    html = render_html("t", "s", evaluation_blocks({**content, "mistakes": [evil]}))
+    assert "<script>" not in html
+    assert "&lt;script&gt;x" in html
+
+
+def test_model_below_the_floor_is_rejected_and_the_run_ends_well(judged, tmp_path: Path) -> None:
+    result = judged(settings=GateSettings(floor=1.5))
+    assert result.verdict == "reject"
+    assert "below the floor 1.5" in result.reason
+    assert read_json(verified(tmp_path / "out") / "metrics.json")["verdict"] == "reject"
+
+
+def test_champion_is_scored_on_the_same_rows(judged, exported: SimpleNamespace) -> None:
+    result = judged(champion_uri=exported.int8.as_uri())
+    int8 = result.variants["onnx_int8"]["matthews_correlation"]
+    assert result.verdict == "promote"
+    assert f"at or above the champion's {int8:.4f}" in result.reason
+
+
+def test_champion_with_other_labels_is_scored(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
+    config = read_json(exported.int8 / "config.json")
+    config["id2label"] = {"0": "other", "1": "flight", "2": "meal"}
+    champion = rewritten(exported.int8, tmp_path / "champion", {"config.json": json.dumps(config)})
+    assert judged(champion_uri=champion.as_uri()).verdict == "promote"
+    content = read_json(tmp_path / "out" / "metrics.json")
+    assert content["champion"]["matthews_correlation"] < content["variants"]["onnx_int8"]["matthews_correlation"]
+
+
+def test_baselines_never_see_the_test_rows(judged, prepared: Path, tmp_path: Path) -> None:
+    """With labels shuffled in train and validation, only a baseline that peeks could still be right."""
+    changed = {}
+    for split in ("train", "validation"):
+        table = pq.read_table(prepared / f"{split}.parquet").to_pydict()
+        table["label"] = [{"fare": "meal", "meal": "flight", "flight": "fare"}[label] for label in table["label"]]
+        pq.write_table(pa.table(table), tmp_path / "t.parquet")
+        changed[f"{split}.parquet"] = (tmp_path / "t.parquet").read_bytes()
+    judged(dataset=rewritten(prepared, tmp_path / "shuffled", changed))
+    assert read_json(tmp_path / "out" / "metrics.json")["baselines"]["tfidf_svm"]["accuracy"] < 0.2
+
+
+def test_model_of_another_data_set_is_refused(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
+    config = read_json(exported.int8 / "config.json")
+    config["id2label"] = {"0": "x", "1": "y", "2": "z"}
+    other = rewritten(exported.int8, tmp_path / "other", {"config.json": json.dumps(config)})
+    with pytest.raises(UserError, match="knows other labels than the data set"):
+        judged(int8=other)
+    assert "out" not in remains(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("s3://bucket/model", "champion_uri='s3://bucket/model': is not of the form file:///absolute/path"),
+        ("file:///no/such/version", "/no/such/version: there is no artifact here"),
+    ],
+)
+def test_champion_that_cannot_be_had_is_named(judged, tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        judged(champion_uri=uri)
+    assert remains(tmp_path) == []
+
+
+def test_tampered_model_is_refused(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
+    copy = rewritten(exported.int8, tmp_path / "copy", {})
+    with (copy / "model.int8.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UserError, match=r"model\.int8\.onnx: differs from its manifest"):
+        judged(int8=copy)

@@ -1,0 +1,108 @@
+"""The decision whether a model may be published."""
+
+import math
+
+import pytest
+
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.evaluate.gate import GateSettings, judge
+
+BASELINES = {"majority": {"matthews_correlation": 0.0}, "tfidf_svm": {"matthews_correlation": 0.85}}
+SETTINGS = GateSettings(floor=0.8, max_int8_drop=0.01, min_baseline_gain=0.0, max_champion_drop=0.0)
+
+
+def variants(int8: float = 0.9, torch: float = 0.9, **more: float) -> dict[str, dict[str, float]]:
+    figures = {"torch": torch, "onnx": torch, "onnx_int8": int8}
+    return {name: {"matthews_correlation": value, "latency_ms_p50": 1.0, **more} for name, value in figures.items()}
+
+
+def champion(value: float) -> dict[str, float]:
+    return {"matthews_correlation": value}
+
+
+def test_good_model_is_promoted_with_its_figures() -> None:
+    verdict = judge(variants(), BASELINES, None, SETTINGS)
+    assert verdict.verdict == "promote"
+    for part in ("0.9000", "floor 0.8000", "best baseline 0.8500", "no champion yet"):
+        assert part in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("figures", "baselines", "best", "reason"),
+    [
+        (variants(0.79, 0.79), {}, None, "int8 MCC 0.7900 is below the floor 0.8000"),
+        (variants(0.9, 0.92), BASELINES, None, "int8 MCC 0.9000 is 0.0200 below torch, more than 0.0100"),
+        (variants(0.84, 0.84), BASELINES, None, "does not beat the baseline tfidf_svm (0.8500)"),
+        (variants(0.85, 0.85), BASELINES, None, "does not beat the baseline tfidf_svm (0.8500)"),
+        (variants(0.9), BASELINES, champion(0.91), "is below the champion's 0.9100"),
+    ],
+    ids=["floor", "int8 drop", "below a baseline", "level with a baseline", "champion better"],
+)
+def test_each_reason_to_reject(figures: dict, baselines: dict, best: dict | None, reason: str) -> None:
+    verdict = judge(figures, baselines or {"majority": champion(0.0)}, best, SETTINGS)
+    assert verdict.verdict == "reject"
+    assert reason in verdict.reason
+    assert ";" not in verdict.reason, "one reason alone"
+
+
+def test_all_reasons_are_given() -> None:
+    verdict = judge(variants(0.5, 0.9), BASELINES, champion(0.91), SETTINGS)
+    assert verdict.verdict == "reject"
+    assert verdict.reason.count(";") == 3
+
+
+@pytest.mark.parametrize("best", [0.89, 0.9])
+def test_champion_worse_or_equal_gives_way(best: float) -> None:
+    verdict = judge(variants(), BASELINES, champion(best), SETTINGS)
+    assert verdict.verdict == "promote"
+    assert f"at or above the champion's {best:.4f}" in verdict.reason
+
+
+def test_int8_better_than_torch_is_no_drop() -> None:
+    assert judge(variants(0.95, 0.9), BASELINES, None, SETTINGS).verdict == "promote"
+
+
+@pytest.mark.parametrize(
+    ("settings", "int8", "best"),
+    [
+        (GateSettings(0.8, 0.05, 0.0, 0.0), 0.86, None),
+        (GateSettings(0.8, 0.05, 0.0, 0.05), 0.87, 0.9),
+        (GateSettings(0.8, 0.1, -0.1, 0.0), 0.84, None),
+        (GateSettings(-1, 2, -2, 2), -0.5, 0.9),
+    ],
+    ids=["int8 drop", "champion drop", "baseline gain", "everything"],
+)
+def test_tolerances_are_used(settings: GateSettings, int8: float, best: float | None) -> None:
+    assert judge(variants(int8), BASELINES, champion(best) if best else None, settings).verdict == "promote"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["torch", "onnx", "onnx_int8"])
+@pytest.mark.parametrize("metric", ["matthews_correlation", "latency_ms_p50"])
+def test_figure_that_is_no_number_rejects(value: float, name: str, metric: str) -> None:
+    figures = variants()
+    figures[name][metric] = value
+    verdict = judge(figures, BASELINES, None, GateSettings(-1, 2, -2, 2))
+    assert (verdict.verdict, verdict.reason) == ("reject", f"{name}: a metric is not a finite number")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_baseline_or_champion_that_is_no_number_rejects(value: float) -> None:
+    assert judge(variants(), {"svm": champion(value)}, None, SETTINGS).verdict == "reject"
+    assert judge(variants(), BASELINES, champion(value), SETTINGS).verdict == "reject"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("floor", math.nan),
+        ("floor", 3.0),
+        ("floor", -1.1),
+        ("max_int8_drop", -0.1),
+        ("min_baseline_gain", -2.1),
+        ("max_champion_drop", math.inf),
+    ],
+)
+def test_threshold_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{name}={value}: must lie between"):
+        GateSettings(**{name: value})

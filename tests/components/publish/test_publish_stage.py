@@ -1,0 +1,141 @@
+"""Publishing: only what was promoted, under a version that never changes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from stage_inputs import remains, rewritten
+
+from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.scoring import OnnxClassifier
+from kfp_textclf.components.publish.stage import PublishedModel, publish
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore.open((tmp_path / "store").as_uri())
+
+
+@pytest.fixture
+def evaluation(evaluated: SimpleNamespace, tmp_path: Path):
+    """Write the evaluation again with some fields changed."""
+
+    def call(name: str = "evaluation", **changes: object) -> Path:
+        content = {**read_json(evaluated.directory / "metrics.json"), **changes}
+        return rewritten(evaluated.directory, tmp_path / name, {"metrics.json": json.dumps(content)})
+
+    return call
+
+
+@pytest.fixture
+def published(exported: SimpleNamespace, evaluated: SimpleNamespace, store: ModelStore, tmp_path: Path):
+    """Publish the int8 model into the store."""
+
+    def call(evaluation: Path = evaluated.directory, model: Path = exported.int8) -> PublishedModel:
+        return publish(str(model), str(evaluation), str(tmp_path / "published"), publish_to=store.root.as_uri())
+
+    return call
+
+
+def test_version_holds_the_model_and_its_evaluation(published, store: ModelStore, exported: SimpleNamespace) -> None:
+    result = published()
+    directory = verified(store.directory(result.version))
+    assert result.uri == directory.as_uri()
+    served = [name for name in remains(exported.int8) if name != "manifest.json"]
+    assert remains(directory) == sorted([*served, "evaluation.json", "manifest.json"])
+    assert (directory / "model.int8.onnx").read_bytes() == (exported.int8 / "model.int8.onnx").read_bytes()
+    assert OnnxClassifier(directory).probabilities(["flights to boston"]).shape == (1, 3)
+
+
+def test_first_model_becomes_the_champion(published, store: ModelStore, tmp_path: Path) -> None:
+    result = published()
+    champion = store.champion()
+    assert champion
+    assert (champion["version"], champion["previous"], result.previous) == (result.version, "", "")
+    assert read_json(verified(tmp_path / "published") / "published.json") == champion
+
+
+def test_publishing_again_changes_nothing(published, store: ModelStore) -> None:
+    first = published()
+    before = {name: (store.root / name).stat().st_mtime_ns for name in remains(store.root)}
+    assert published() == first
+    assert {name: (store.root / name).stat().st_mtime_ns for name in remains(store.root)} == before
+
+
+def test_version_does_not_depend_on_the_speed_measured(published, evaluation, evaluated: SimpleNamespace) -> None:
+    variants = read_json(evaluated.directory / "metrics.json")["variants"]
+    slower = {name: {**figures, "latency_ms_p50": 99.0} for name, figures in variants.items()}
+    assert published(evaluation(variants=slower)).version == published().version
+
+
+def test_better_model_follows_the_champion_it_was_compared_with(
+    published, evaluation, exported: SimpleNamespace, store: ModelStore, tmp_path: Path
+) -> None:
+    first = published()
+    other = rewritten(exported.int8, tmp_path / "other", {"export.json": "{}"})
+    compared = evaluation(champion={"version": first.version, "uri": first.uri, "matthews_correlation": 0.5})
+    second = published(compared, other)
+    assert second.version != first.version
+    assert (second.previous, (store.champion() or {})["version"]) == (first.uri, second.version)
+    verified(store.directory(first.version))
+
+
+def test_champion_that_moved_meanwhile_stops_publishing(
+    published, exported: SimpleNamespace, store: ModelStore, tmp_path: Path
+) -> None:
+    champion = published()
+    output = tmp_path / "late"
+    other = rewritten(exported.int8, tmp_path / "other", {"export.json": "{}"})
+    with pytest.raises(UserError, match=rf"the champion is now {champion.version}, .*compared with none; run the eval"):
+        published(model=other)
+    assert (store.champion() or {})["version"] == champion.version
+    assert not output.exists()
+    assert [name for name in remains(tmp_path) if "partial" in name or Path(name).name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("verdict", ["reject", "", None, "Promote"])
+def test_anything_but_promote_is_refused(published, evaluation, store: ModelStore, tmp_path: Path, verdict) -> None:
+    with pytest.raises(UserError, match=r"the verdict is .*; only promoted models are published"):
+        published(evaluation(verdict=verdict))
+    assert not store.root.exists()
+    assert not (tmp_path / "published").exists()
+
+
+def test_tampered_version_in_the_store_is_refused(published, store: ModelStore) -> None:
+    version = published().version
+    (store.directory(version) / "model.int8.onnx").write_bytes(b"evil")
+    with pytest.raises(UserError, match=r"model\.int8\.onnx: differs from its manifest"):
+        published()
+
+
+@pytest.mark.parametrize("part", ["model", "evaluation"])
+def test_tampered_input_is_refused(
+    published, exported: SimpleNamespace, evaluation, store: ModelStore, tmp_path: Path, part: str
+) -> None:
+    inputs = {"model": rewritten(exported.int8, tmp_path / "model", {}), "evaluation": evaluation()}
+    file = inputs[part] / {"model": "model.int8.onnx", "evaluation": "metrics.json"}[part]
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(UserError, match="differs from its manifest"):
+        published(inputs["evaluation"], inputs["model"])
+    assert not store.root.exists()
+
+
+def test_store_below_a_file_leaves_nothing(exported, evaluated, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written .*writable"):
+        publish(
+            str(exported.int8),
+            str(evaluated.directory),
+            str(tmp_path / "published"),
+            publish_to=(tmp_path / "file" / "store").as_uri(),
+        )
+    assert remains(tmp_path) == ["file"]
+
+
+def test_store_of_another_form_is_refused(exported, evaluated, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="publish_to='s3://bucket': is not of the form file:///absolute/path"):
+        publish(str(exported.int8), str(evaluated.directory), str(tmp_path / "p"), publish_to="s3://bucket")
+    assert remains(tmp_path) == []

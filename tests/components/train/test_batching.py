@@ -1,0 +1,38 @@
+import torch
+
+from kfp_textclf.components.train.batching import LengthGroupedBatches
+
+BATCH = 16
+LENGTHS = torch.randint(5, 60, (2005,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def order(seed: int = 1) -> list[int]:
+    torch.manual_seed(seed)
+    return list(LengthGroupedBatches(LENGTHS, BATCH))
+
+
+def batches(rows: list[int]) -> list[list[int]]:
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+
+
+def test_each_row_comes_once_and_the_incomplete_batch_last():
+    assert sorted(order()) == list(range(len(LENGTHS)))
+    assert [len(batch) for batch in batches(order())[-2:]] == [BATCH, len(LENGTHS) % BATCH]
+
+
+def test_rows_of_a_batch_have_similar_lengths():
+    padded = sum(max(LENGTHS[row] for row in batch) * len(batch) for batch in batches(order()))
+    assert padded < 1.06 * sum(LENGTHS)
+
+
+def test_batches_do_not_come_in_the_order_of_their_lengths():
+    means = torch.tensor([sum(LENGTHS[row] for row in batch) / len(batch) for batch in batches(order())])
+    neighbours = torch.corrcoef(torch.stack([means[:-1], means[1:]]))[0, 1]
+    assert neighbours.abs() < 0.25
+
+
+def test_order_follows_the_seed_and_changes_with_every_epoch():
+    assert order(1) == order(1) != order(2)
+    torch.manual_seed(1)
+    sampler = LengthGroupedBatches(LENGTHS, BATCH)
+    assert list(sampler) != list(sampler)
