@@ -1,7 +1,7 @@
 """The one place that names the container images.
 
-Compiled YAML names the images of this release. ``KFP_TEXTCLF_IMAGES``, a JSON object from target to name, puts others
-in their place: `pipelines.sources.current_images` fills it for what is run from a checkout.
+``CPU``, ``EXPORT``, ``GPU`` and ``SERVING`` are the images of this release. ``KFP_TEXTCLF_IMAGES``, a JSON object from
+target to name, puts others in their place: `pipelines.sources.current_images` fills it for what is run from a checkout.
 """
 
 import json
@@ -18,5 +18,9 @@ def image_name(target: str, tag: str = VERSION, registry: str = REGISTRY) -> str
     return f"{registry}/kfp-textclf-{target}:{tag}"
 
 
-_NAMES = {target: image_name(target) for target in TARGETS} | json.loads(os.environ.get(ENVIRONMENT, "{}"))
-CPU, EXPORT, GPU = _NAMES["cpu"], _NAMES["export"], _NAMES["gpu"]
+def __getattr__(name: str) -> str:
+    """Return the name of the image of a target, such as ``CPU``, by the environment at that moment."""
+    target = name.lower()
+    if name != target.upper() or target not in TARGETS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return json.loads(os.environ.get(ENVIRONMENT, "{}")).get(target) or image_name(target)

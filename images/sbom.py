@@ -1,4 +1,4 @@
-"""Write a CycloneDX bill of materials of the Python packages in each image to ``build/sbom/``."""
+"""Write a CycloneDX bill of materials of the Python packages in each image, or in those named, to ``build/sbom/``."""
 
 import subprocess
 import sys
@@ -30,6 +30,7 @@ def write_sbom(image: str, output: Path) -> None:
 if __name__ == "__main__":
     folder = CHECKOUT / "build" / "sbom"
     folder.mkdir(parents=True, exist_ok=True)
-    for target, image in current_images().items():
-        write_sbom(image, folder / f"{target}.cdx.json")
+    images = current_images()
+    for target in sys.argv[1:] or images:
+        write_sbom(images[target], folder / f"{target}.cdx.json")
         print(folder / f"{target}.cdx.json")

@@ -6,6 +6,7 @@ A step is given what its own parameters name: the network when one of them is a 
 local files and directories among them, read-only, except the store that it publishes to.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -65,13 +66,14 @@ def docker_runner(run: str, memory: str) -> Any:
         memory: The most that a step may use, such as ``8g``; what it writes to ``/tmp`` counts.
     """
     import docker
+    from docker.types import DeviceRequest
     from kfp import local
     from kfp.local import docker_task_handler
 
     docker_task_handler.run_docker_container = run_container
     client = docker.from_env()
     has_gpu = "nvidia" in client.info().get("Runtimes", {})
-    gpu = docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])
+    gpu = DeviceRequest(count=-1, capabilities=[["gpu"]])
     return local.DockerRunner(
         user=f"{os.getuid()}:{os.getgid()}",
         read_only=True,
@@ -170,9 +172,12 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 def remove_containers(run: str) -> None:
     """Kill and remove the containers of a run."""
     import docker
+    import docker.errors
 
-    for container in docker.from_env().containers.list(all=True, filters={"label": f"{RUN_LABEL}={run}"}):
-        container.remove(force=True)
+    left = {"all": True, "filters": {"label": f"{RUN_LABEL}={run}"}, "ignore_removed": True}
+    for container in docker.from_env().containers.list(**left):
+        with contextlib.suppress(docker.errors.NotFound):
+            container.remove(force=True)
 
 
 if __name__ == "__main__":

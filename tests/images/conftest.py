@@ -1,4 +1,4 @@
-"""The container engine and the images of this checkout. Where there are none, these tests are skipped, but not in CI."""
+"""The container engine and the images of this checkout; without them these tests are skipped, but fail in CI."""
 
 import json
 import os

@@ -20,7 +20,7 @@ QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
 
 def of_runs(engine, root: Path) -> list:
     """Return the containers of the runs below a directory."""
-    listed = engine.containers.list(all=True, filters={"label": RUN_LABEL})
+    listed = engine.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
     return [container for container in listed if container.labels[RUN_LABEL].startswith(str(root))]
 
 

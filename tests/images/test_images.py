@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -25,7 +26,9 @@ LIBRARIES = {  # what each stage's work needs
 }
 # Bytes above the base image: room for a new pin, none for a second torch.
 LARGEST = {"cpu": 900e6, "export": 2100e6, "serving": 260e6}
-SECRET_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|\.git|\.dvc|id_[a-z0-9]+|credentials|kubeconfig)$")
+SECRET_FILES = re.compile(
+    r"(^|/)(\.env|\.netrc|\.pypirc|\.git|\.dvc|id_(rsa|dsa|ecdsa|ed25519)|credentials|kubeconfig)$"
+)
 SECRETS = re.compile(
     rb"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bhf_[A-Za-z0-9]{30,}|\bgh[ps]_[A-Za-z0-9]{30,}"
     rb"|://[^/\s:@\"']+:[^/\s:@\"']+@"
@@ -50,7 +53,7 @@ os.environ["_KFP_RUNTIME"] = "true"
 import kfp.dsl.executor_main
 stage = importlib.import_module("kfp_textclf.components.STAGE.stage")
 ours = sorted(name for name in sys.modules if name.partition(".")[0] == "kfp")
-heavy = [name for name in ("torch", "transformers", "onnxruntime", "sklearn", "matplotlib", "pyarrow") if name in sys.modules]
+heavy = {"torch", "transformers", "onnxruntime", "sklearn", "matplotlib", "pyarrow"} & set(sys.modules)
 for library in LIBRARIES:
     importlib.import_module(library)
 pathlib.Path(tempfile.mkdtemp(), "file").touch()
@@ -61,7 +64,7 @@ def writable(path):
     except OSError as error:
         return False
     return True
-print(json.dumps({"uid": os.getuid(), "gid": os.getgid(), "kfp": ours, "heavy": heavy,
+print(json.dumps({"uid": os.getuid(), "gid": os.getgid(), "kfp": ours, "heavy": sorted(heavy),
     "writable": [p for p in ("/", "/opt/venv", "/opt/kfp-textclf", "/var", "/home") if writable(p)],
     "tools": [t for t in ("pip", "gcc", "cc", "make", "git", "dvc") if shutil.which(t)],
     "user": __import__("getpass").getuser()}))
@@ -147,6 +150,13 @@ def test_no_layer_holds_a_secret_or_a_data_set(built: dict[str, str]):
                 layer = archive.extractfile(entry)
                 if layer is not None and not _is_json(entry):
                     _check_layer(tarfile.open(fileobj=layer, mode="r|"), known, sizes)  # noqa: SIM115
+
+
+def test_a_bill_of_materials_lists_what_is_installed(inside):
+    subprocess.run([sys.executable, str(CHECKOUT / "images" / "sbom.py"), "serving"], check=True)
+    bill = json.loads((CHECKOUT / "build" / "sbom" / "serving.cdx.json").read_text(encoding="utf-8"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {component["name"].lower() for component in bill["components"]} == set(inside("serving", INSTALLED))
 
 
 def _is_json(entry: tarfile.TarInfo) -> bool:

@@ -141,7 +141,7 @@ def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_
 
 def test_a_store_that_cannot_be_made_is_one_line(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="publish_to: .*cannot be written"):
+    with pytest.raises(UserError, match=r"publish_to: .*cannot be written"):
         access({"publish_to": (tmp_path / "file" / "store").as_uri()})
 
 

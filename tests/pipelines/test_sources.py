@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from kfp_textclf.components.images import TARGETS, image_name
+from kfp_textclf.components import images
+from kfp_textclf.components.images import ENVIRONMENT, TARGETS, image_name
 from kfp_textclf.pipelines import sources
 from kfp_textclf.pipelines.sources import CHECKOUT, content_hash, current_images, image_inputs
 
@@ -48,9 +51,9 @@ def test_the_hash_ignores_what_no_image_holds(checkout: Path):
 
 def test_everything_that_the_dockerfile_copies_is_an_input():
     dockerfile = (CHECKOUT / "images" / "Dockerfile").read_text(encoding="utf-8")
-    copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE)]
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
     names = {path.relative_to(CHECKOUT).as_posix() for path in image_inputs()}
-    for source in sum(copied, []):
+    for source in " ".join(copied).split():
         assert source == "components" or source in names
     assert {"images/Dockerfile", ".dockerignore"} < names
 
@@ -67,7 +70,19 @@ def test_a_checkout_names_images_by_its_content_unless_it_recorded_others(
     built = {"content_hash": content_hash(build_arguments), "build_arguments": build_arguments, "images": pushed}
     record.write_text(json.dumps(built), encoding="utf-8")
     assert current_images() == pushed
+    monkeypatch.setenv(ENVIRONMENT, json.dumps(current_images()))
+    assert pushed["export"] == images.EXPORT
+    monkeypatch.delenv(ENVIRONMENT)
+    assert image_name("export") == images.EXPORT
     record.write_text(json.dumps({**built, "content_hash": "of older content"}), encoding="utf-8")
     assert current_images() == default
     monkeypatch.setattr(sources, "CHECKOUT", tmp_path)
     assert current_images() == {target: image_name(target) for target in TARGETS}
+
+
+def test_pipelines_can_be_compiled_for_the_images_of_the_checkout(tmp_path: Path):
+    command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "compile", "--to", str(tmp_path / "build")]
+    subprocess.run(command, check=True)
+    compiled = (tmp_path / "build" / "training.yaml").read_text(encoding="utf-8")
+    names = current_images()
+    assert set(re.findall(r"^ +image: (\S+)$", compiled, re.MULTILINE)) == {names[t] for t in ("cpu", "export", "gpu")}
