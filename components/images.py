@@ -1,15 +1,26 @@
 """The one place that names the container images.
 
-A released pipeline names the release. What is run from a checkout is compiled with ``KFP_TEXTCLF_IMAGE_TAG`` set to the
-content hash of everything that goes into the images, so that KFP, which caches by image name, sees every change of a
-stage.
+``CPU``, ``EXPORT``, ``GPU`` and ``SERVING`` are the images of this release. ``KFP_TEXTCLF_IMAGES``, a JSON object from
+target to name, puts others in their place: `pipelines.sources.current_images` fills it for what is run from a checkout.
 """
 
+import json
 import os
 
 VERSION = "0.1.0"
-REGISTRY = os.environ.get("KFP_TEXTCLF_REGISTRY", "ghcr.io/kfp-textclf")
-TAG = os.environ.get("KFP_TEXTCLF_IMAGE_TAG", VERSION)
+REGISTRY = "ghcr.io/kfp-textclf"
+TARGETS = ("cpu", "export", "gpu", "serving")  # stages of images/Dockerfile
+ENVIRONMENT = "KFP_TEXTCLF_IMAGES"
 
-CPU = f"{REGISTRY}/kfp-textclf-cpu:{TAG}"
-GPU = f"{REGISTRY}/kfp-textclf-gpu:{TAG}"
+
+def image_name(target: str, tag: str = VERSION, registry: str = REGISTRY) -> str:
+    """Return the name of an image."""
+    return f"{registry}/kfp-textclf-{target}:{tag}"
+
+
+def __getattr__(name: str) -> str:
+    """Return the name of the image of a target, such as ``CPU``, by the environment at that moment."""
+    target = name.lower()
+    if name != target.upper() or target not in TARGETS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return json.loads(os.environ.get(ENVIRONMENT, "{}")).get(target) or image_name(target)

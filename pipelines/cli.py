@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,22 +22,33 @@ def run(
     params: ParamsFile = Path("params.yaml"),
     settings: Settings = None,
     cache: Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")] = True,
+    runner: Annotated[
+        Literal["subprocess", "docker"], typer.Option(help="Run each step here, or in a container of its image.")
+    ] = "subprocess",
+    memory: Annotated[str, typer.Option(help="Most memory of a step in a container.")] = "8g",
 ) -> None:
     """Run the training pipeline on this machine; a run that was interrupted continues where it was."""
     from kfp_textclf.pipelines.training_run import run_training
 
     overrides = [*(settings or []), *([f"dataset={dataset}"] if dataset else [])]
-    run_training(params, overrides, runs, caching=cache)
+    run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "")
 
 
 @app.command(name="compile")
 def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file would change.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the pipelines there, for the images of the checkout as it is.")
+    ] = None,
 ) -> None:
-    """Write every component.yaml, pipeline YAML and component README of the checkout."""
-    from kfp_textclf.pipelines.generate import generated_files, write_or_check
+    """Write every component.yaml, pipeline YAML and component README of the checkout, for the images of the release."""
+    if to:
+        from kfp_textclf.pipelines.sources import use_current_images
 
-    changed = write_or_check(generated_files(), check=check)
+        use_current_images()
+    from kfp_textclf.pipelines.generate import generated_files, pipelines_in, write_or_check
+
+    changed = write_or_check(pipelines_in(to) if to else generated_files(), check=check)
     if check and changed:
         names = ", ".join(str(path) for path in changed)
         raise UserError(f"{names}: differs from its source; run `make compile` and commit the result")

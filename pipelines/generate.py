@@ -21,16 +21,22 @@ def generated_files() -> dict[Path, str]:
         folder = COMPONENTS / import_module(component.python_func.__module__).__name__.split(".")[-2]
         files[folder / "component.yaml"] = _compiled(component)
         files[folder / "README.md"] = component_readme(component, folder / "metadata.yaml")
-    for name in PIPELINE_NAMES:
-        pipeline = getattr(import_module(f"kfp_textclf.pipelines.{name}"), name)
-        files[PIPELINES / f"{name}.yaml"] = _compiled(pipeline)
-    return files
+    return files | pipelines_in(PIPELINES)
+
+
+def pipelines_in(directory: Path) -> dict[Path, str]:
+    """Return the right content of every compiled pipeline, as files of a directory."""
+    return {
+        directory / f"{name}.yaml": _compiled(getattr(import_module(f"kfp_textclf.pipelines.{name}"), name))
+        for name in PIPELINE_NAMES
+    }
 
 
 def write_or_check(files: dict[Path, str], *, check: bool) -> list[Path]:
     """Return the paths whose content is not the right one; unless ``check``, it is written there."""
     changed = [path for path, content in files.items() if not path.is_file() or path.read_text("utf-8") != content]
     for path in [] if check else changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path], encoding="utf-8")
     return [Path(os.path.relpath(path)) for path in changed]
 

@@ -17,8 +17,10 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.images import ENVIRONMENT
+from kfp_textclf.pipelines.containers import remove_containers
 from kfp_textclf.pipelines.progress import ProgressDisplay, Step
-from kfp_textclf.pipelines.sources import content_hash
+from kfp_textclf.pipelines.sources import current_images
 
 STEPS = 6
 _STARTED = re.compile(r"Executing task '([\w-]+)'")
@@ -50,7 +52,9 @@ class LocalRun:
         return self.outputs[name]["metadata"]
 
 
-def run_locally(directory: Path, root: Path, arguments: Mapping[str, Any], caching: bool = True) -> LocalRun:
+def run_locally(
+    directory: Path, root: Path, arguments: Mapping[str, Any], caching: bool = True, memory: str = ""
+) -> LocalRun:
     """Run the training pipeline.
 
     Args:
@@ -58,6 +62,7 @@ def run_locally(directory: Path, root: Path, arguments: Mapping[str, Any], cachi
         root: Where the artifacts of all runs lie, and the cache that lets a run continue where an earlier one ended.
         arguments: Pipeline arguments.
         caching: Reuse the results of steps that ran before with the same inputs and code.
+        memory: Run every step in its container, with at most this much memory; in a process of its own when empty.
 
     Raises:
         UserError: A step refused its input.
@@ -67,16 +72,23 @@ def run_locally(directory: Path, root: Path, arguments: Mapping[str, Any], cachi
     (directory / "logs").mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
         job = {
+            "run": str(directory),
             "pipeline_root": str(root.resolve()),
+            "cache_root": str(root.resolve() / (".cache-docker" if memory else ".cache")),
             "workspace_root": f"{scratch}/workspace",
             "compiled": str(directory / "pipeline.yaml"),
             "outputs": f"{scratch}/outputs.json",
             "arguments": run.arguments,
             "caching": caching,
+            "memory": memory,
         }
         job_file = Path(scratch) / "job.json"
         job_file.write_text(json.dumps(job), encoding="utf-8")
-        code = _work(run, job_file, scratch)
+        try:
+            code = _work(run, job_file, scratch)
+        finally:
+            if memory:
+                remove_containers(str(directory))
         if code != 0:
             raise _failure(run, code)
         run.outputs = read_json(Path(job["outputs"]))
@@ -87,7 +99,7 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
     """Run the worker process to its end, following its output; return its exit code."""
     environment = {
         **os.environ,
-        "KFP_TEXTCLF_IMAGE_TAG": content_hash(),
+        ENVIRONMENT: json.dumps(current_images()),
         "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),  # spinning threads starve each other
         "TMPDIR": scratch,  # kfp leaves a directory there for every step

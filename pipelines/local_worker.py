@@ -11,16 +11,21 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
+from kfp_textclf.pipelines import containers
 
-def _die_with_parent() -> None:
+
+def _die_with_parent(run: str, in_containers: bool) -> None:
     while os.read(sys.stdin.fileno(), 1024):  # not the buffered reader: its lock would be held at exit
         pass
+    if in_containers:  # they are no children of this process: what removes them outlives it, and sees the last one
+        subprocess.Popen([sys.executable, "-m", containers.__name__, run], start_new_session=True)  # noqa: S603
     os.killpg(0, signal.SIGKILL)
 
 
@@ -33,11 +38,11 @@ def main(job_file: str) -> None:
     """Compile the pipeline, run it, and write its outputs.
 
     Args:
-        job_file: JSON with ``pipeline_root``, ``workspace_root``, ``compiled``, ``outputs`` (paths), ``arguments``,
-            ``caching``.
+        job_file: JSON with ``run``, ``pipeline_root``, ``cache_root``, ``workspace_root``, ``compiled``, ``outputs``
+            (paths), ``arguments``, ``caching``, ``memory`` (empty: no containers).
     """
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(job["run"], bool(job["memory"])), daemon=True).start()
     warnings.filterwarnings("ignore", category=RuntimeWarning, message="You may be attemping")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")  # cache hits are logged at INFO
@@ -47,13 +52,14 @@ def main(job_file: str) -> None:
     from kfp_textclf.pipelines.training import training
 
     compiler.Compiler().compile(training, job["compiled"])  # type: ignore[arg-type]  (the decorator's annotation)
+    in_containers = containers.docker_runner(job["run"], job["memory"]) if job["memory"] else None
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        in_containers or local.SubprocessRunner(use_venv=False),
         pipeline_root=job["pipeline_root"],
         workspace_root=job["workspace_root"],  # kfp.local removes this directory
         raise_on_error=True,
         enable_caching=job["caching"],
-        cache_root=str(Path(job["pipeline_root"]) / ".cache"),
+        cache_root=job["cache_root"],
     )
     task = components.load_component_from_file(job["compiled"])(**job["arguments"])
     outputs = {name: _plain(value) for name, value in task.outputs.items()}

