@@ -44,7 +44,7 @@ class Train(_Section):
     """Parameters of ``train_classifier``."""
 
     epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)

@@ -2,17 +2,25 @@
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore
-from kfp_textclf.components.common.report import Block, Figure, Table, render_html, render_markdown
+from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
 
 MODELS = ("model", "onnx", "onnx_int8")
+SPLITS = ("train", "validation", "test")
+RULES = (
+    "empty_dropped",
+    "duplicates_dropped",
+    "conflicting_texts",
+    "leaked_dropped",
+    "rare_label_dropped",
+    "unseen_label_dropped",
+)
 
 
 def write_results(run: LocalRun, name: str) -> dict[str, Any]:
@@ -71,12 +79,8 @@ def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
         "files": files,
         "rows": {split: int(rows) for split, rows in prepared["rows"].items()},
         "classes": len(prepared["labels"]),
-        "dropped": dict(sum((Counter(source) for source in _as_integers(prepared["counts"]).values()), Counter())),
+        "dropped": {rule: int(sum(source.get(rule, 0) for source in prepared["counts"].values())) for rule in RULES},
     }
-
-
-def _as_integers(counts: dict[str, dict[str, float]]) -> dict[str, dict[str, int]]:
-    return {source: {rule: int(count) for rule, count in rules.items()} for source, rules in counts.items()}
 
 
 def _published(run: LocalRun, verdict: str) -> dict[str, Any] | None:
@@ -99,7 +103,7 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
     blocks = evaluation_blocks(metrics)
     dataset = metrics["dataset"]
     files = [(path, f["role"], f["rows"], f["md5"]) for path, f in dataset["files"].items()]
-    rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items())
+    rows = ", ".join(f"{dataset['rows'][split]:,} {split}" for split in SPLITS)
     blocks.append(
         Table(
             "Data",
@@ -108,9 +112,8 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
             f"After cleaning: {rows}; {dataset['classes']} classes.",
         )
     )
-    steps = [(s["name"], s["seconds"], "reused" if s["cached"] else "") for s in metrics["steps"]]
-    total = sum(s["seconds"] for s in metrics["steps"])
-    blocks.append(Table("Steps", ("step", "seconds", ""), steps, f"{total:.0f} seconds in all."))
+    steps = [(s["name"], "reused" if s["cached"] else Quantity(f"{s['seconds']:.1f} s")) for s in metrics["steps"]]
+    blocks.append(Table("Steps", ("step", "time"), steps))
     blocks.insert(-3, _curves(run))
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks

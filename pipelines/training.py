@@ -69,7 +69,7 @@ def training(
     test_fraction: float = 0.1,
     max_length: int = 128,
     epochs: int = 4,
-    batch_size: int = 32,
+    batch_size: int = 16,
     learning_rate: float = 2e-4,
     warmup_ratio: float = 0.1,
     weight_decay: float = 0.0,

@@ -15,13 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer BERT with a tokenizer of its own: real formats, milliseconds to train."""
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast, set_seed
+    from transformers import BertConfig, BertModel, BertTokenizer, set_seed
 
     directory = tmp_path_factory.mktemp("tiny-model")
     tokenizer = BertWordPieceTokenizer()
     tokenizer.train_from_iterator(tiny_texts(), vocab_size=400, show_progress=False)
     tokenizer.save_model(str(directory))
-    BertTokenizerFast(vocab=str(directory / "vocab.txt")).save_pretrained(directory)
+    BertTokenizer(vocab=str(directory / "vocab.txt")).save_pretrained(directory)
     set_seed(0)
     config = BertConfig(
         vocab_size=400,

@@ -153,9 +153,9 @@ def _milliseconds(classifier: Classifier, text: str) -> float:
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int64]]:
-    """Return ``input_ids`` and ``attention_mask`` of shape (rows, longest row)."""
+    """Return ``input_ids`` and ``attention_mask`` of shape (rows, longest row), at least one column."""
     lengths = np.array([len(row) for row in rows])
-    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    mask = (np.arange(max(lengths.max(), 1)) < lengths[:, None]).astype(np.int64)
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask == 1] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
     return {"input_ids": ids, "attention_mask": mask}

@@ -85,5 +85,5 @@ def judge(
     return Verdict(
         "promote",
         f"int8 MCC {int8:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
-        f"{reference - int8:.4f} below torch{against}",
+        f"{int8 - reference:+.4f} against torch{against}",
     )

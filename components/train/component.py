@@ -14,7 +14,7 @@ def train_classifier(
     report: Output[HTML],
     base_model: str,
     epochs: int = 4,
-    batch_size: int = 32,
+    batch_size: int = 16,
     learning_rate: float = 2e-4,
     warmup_ratio: float = 0.1,
     weight_decay: float = 0.0,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import json_format
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_textclf.pipelines.generate import PIPELINE_NAMES, generated_files, write_or_check
 from kfp_textclf.pipelines.params import load_params
@@ -34,7 +34,7 @@ def test_check_names_a_file_that_drifted(tmp_path: Path):
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_yaml_is_a_pipeline_spec_that_installs_nothing_at_run_time(path: Path):
     spec = documents(path)[0]
-    json_format.ParseDict(spec, PipelineSpec())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # type: ignore[attr-defined]
     assert spec["schemaVersion"] == "2.1.0"
     for name, executor in spec["deploymentSpec"]["executors"].items():
         container = executor["container"]

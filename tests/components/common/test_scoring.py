@@ -96,7 +96,7 @@ def test_speed_is_measured(exported: SimpleNamespace) -> None:
 @given(st.lists(st.lists(st.integers(1, 99), max_size=9), min_size=1, max_size=9))
 def test_padding_surrounds_the_ids_and_the_mask_tells(rows: list[list[int]]) -> None:
     batch = pad(rows, pad_id=0)
-    assert batch["input_ids"].shape == (len(rows), max(map(len, rows)))
+    assert batch["input_ids"].shape == (len(rows), max(1, *map(len, rows)))
     assert [ids[mask == 1].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)] == (
         rows
     )
