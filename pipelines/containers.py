@@ -175,9 +175,10 @@ def remove_containers(run: str) -> None:
     import docker.errors
 
     left = {"all": True, "filters": {"label": f"{RUN_LABEL}={run}"}, "ignore_removed": True}
-    for container in docker.from_env().containers.list(**left):
-        with contextlib.suppress(docker.errors.NotFound):
-            container.remove(force=True)
+    with contextlib.suppress(docker.errors.DockerException):  # an engine that is gone runs nothing
+        for container in docker.from_env().containers.list(**left):
+            with contextlib.suppress(docker.errors.APIError):  # it went by itself
+                container.remove(force=True)
 
 
 if __name__ == "__main__":

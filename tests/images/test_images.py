@@ -149,7 +149,7 @@ def test_no_layer_holds_a_secret_or_a_data_set(built: dict[str, str]):
                     continue
                 layer = archive.extractfile(entry)
                 if layer is not None and not _is_json(entry):
-                    _check_layer(tarfile.open(fileobj=layer, mode="r|"), known, sizes)  # noqa: SIM115
+                    _check_layer(tarfile.open(fileobj=layer, mode="r|*"), known, sizes)  # noqa: SIM115
 
 
 def test_a_bill_of_materials_lists_what_is_installed(inside):
