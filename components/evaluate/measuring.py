@@ -1,0 +1,114 @@
+"""Measuring classifiers on the held-out rows: the variants of a model, cheap baselines, the champion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.classification import confusion_matrix, quality
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.model_store import local_path
+from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, score
+from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts and their labels."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the variants of a model answered on the held-out rows.
+
+    Attributes:
+        truth: True class of each row, shape (rows,).
+        probabilities: Of the int8 model, shape (rows, classes).
+        confusion_matrix: Of the int8 model, true by predicted, shape (classes, classes).
+        variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
+    """
+
+    truth: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    confusion_matrix: NDArray[np.int64]
+    variants: dict[str, dict[str, float]]
+
+
+def read_rows(data: Path, splits: Sequence[str]) -> Rows:
+    """Return the rows of some splits of a prepared data set."""
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(data / f"{split}.parquet", columns=["text", "label"]) for split in splits]
+    columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in ("text", "label")}
+    return Rows(columns["text"], columns["label"])
+
+
+def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows) -> Measured:
+    """Score the ONNX variants, and take torch's answers from the reference that the export left.
+
+    Raises:
+        UserError: A model knows other labels than the data set.
+    """
+    truth = _indices(test.labels, labels)
+    reference = read_json(onnx / "reference.json")
+    matrix = confusion_matrix(truth, np.asarray(reference.pop("predicted")), len(labels))
+    variants = {"torch": {**quality(matrix), **reference}}
+    for name, directory in (("onnx", onnx), ("onnx_int8", onnx_int8)):  # the last one is what is published
+        classifier = OnnxClassifier(directory)
+        if classifier.labels != labels:
+            raise UserError(
+                f"{directory}: knows other labels than the data set; evaluate a model with the data it was trained on"
+            )
+        scored = score(classifier, test.texts)
+        matrix = confusion_matrix(truth, scored.probabilities.argmax(axis=1), len(labels))
+        size = onnx_file(directory).stat().st_size
+        variants[name] = {**quality(matrix), "size_bytes": size, **scored.speed}
+    return Measured(truth, scored.probabilities, matrix, variants)
+
+
+def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, dict[str, float]]:
+    """Return the quality of the cheap classifiers; with no choices to make, they learn from validation rows too."""
+    answers = {
+        "majority": majority(train.labels, len(test.texts)),
+        "tfidf_svm": tfidf_svm(train.texts, train.labels, test.texts),
+    }
+    truth = _indices(test.labels, labels)
+    return {
+        name: quality(confusion_matrix(truth, _indices(predicted, labels), len(labels)))
+        for name, predicted in answers.items()
+    }
+
+
+def measure_champion(uri: str, labels: list[str], test: Rows) -> dict[str, Any]:
+    """Return the champion's quality on the same rows; a label that one side does not know is a class of its own."""
+    directory = verified(local_path(uri, "champion_uri"))
+    classifier = OnnxClassifier(directory)
+    every = sorted({*labels, *classifier.labels})
+    predicted = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]
+    matrix = confusion_matrix(_indices(test.labels, every), _indices(predicted, every), len(every))
+    return {"version": directory.name, "uri": uri, **quality(matrix)}
+
+
+def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    index = {label: number for number, label in enumerate(labels)}
+    return np.array([index[name] for name in names])
+
+
+def micro_roc(
+    truth: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the ROC over all (row, class) decisions; the first threshold is 1 where scikit-learn says infinity."""
+    from sklearn.metrics import roc_curve
+
+    decisions = np.arange(probabilities.shape[1]) == truth[:, None]
+    false_positive, true_positive, thresholds = roc_curve(decisions.ravel(), probabilities.ravel())
+    keep = np.unique(np.linspace(0, len(thresholds) - 1, 100).astype(int))  # a dashboard draws no more
+    rates = (false_positive[keep], true_positive[keep], np.minimum(thresholds[keep], 1.0))
+    return tuple(values.astype(float).tolist() for values in rates)  # type: ignore[return-value]
