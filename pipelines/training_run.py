@@ -1,5 +1,6 @@
 """``kfp-textclf run``: from parameters to a finished local run."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -101,8 +102,9 @@ def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:
     lines += ["", f"{metrics['verdict']}: {metrics['reason']}"]
     if metrics["published"]:
         model = directory / "models" / "published"
-        lines.append(f'published {metrics["published"]["version"]}; try: kfp-textclf predict {model} "some text"')
+        command = f'{os.path.relpath(sys.argv[0])} predict {os.path.relpath(model)} "some text"'
+        lines.append(f"published {metrics['published']['version']}; try: {command}")
     else:
         lines.append("nothing was published")
-    lines.append(f"report {directory / 'report.html'} ({seconds:.0f} s)")
+    lines.append(f"report {os.path.relpath(directory / 'report.html')} ({seconds:.0f} s)")
     return "\n".join(lines)
