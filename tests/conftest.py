@@ -53,7 +53,13 @@ def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> SimpleNamespac
         "base_model": tiny_model.as_uri(),
         "datasets": {"tiny": {"train": "data/train.csv", "test": "data/test.csv"}},
         "prepare": {"max_length": 32},
-        "train": {"epochs": 6, "learning_rate": 0.003, "freeze_embeddings": False, "batch_size": 16},
+        "train": {
+            "epochs": 15,
+            "early_stopping_patience": 0,
+            "learning_rate": 0.002,
+            "freeze_embeddings": False,
+            "batch_size": 16,
+        },
         "evaluate": {"floor": 0.5, "max_int8_drop": 1.0, "min_baseline_gain": -2.0},
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
