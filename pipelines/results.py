@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
-from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.model_store import ModelStore, local_path
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
@@ -47,7 +47,8 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
     for model in MODELS:
         _link(run.artifact(model), run.directory / "models" / model)
     if metrics["published"]:
-        _link(Path(metrics["published"]["uri"].removeprefix("file://")), run.directory / "models" / "published")
+        version = local_path(metrics["published"]["uri"], "publish_to")
+        _link(version, run.directory / "models" / "published")
     title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
     (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
     (run.directory / "report.md").write_text(render_markdown(title, subtitle, blocks), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INTENTS = {
@@ -37,7 +37,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     return path
 
 
-def artifact(directory: Path, files: dict[str, bytes | str]) -> Path:
+def artifact(directory: Path, files: Mapping[str, bytes | str]) -> Path:
     """Write files as an artifact with a manifest, as a step would have left it."""
     from kfp_textclf.components.common.artifacts import atomic_directory
 

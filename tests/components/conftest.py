@@ -5,7 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from stage_inputs import CITIES, artifact, as_csv, rows_about
+from stage_inputs import CITIES, as_csv
+from support import artifact, tiny_rows
 
 EPOCHS = 5
 
@@ -16,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw data set: train.csv and test.csv about different cities."""
-    files = {"train.csv": as_csv(rows_about(CITIES[:15])), "test.csv": as_csv(rows_about(CITIES[15:]))}
+    files = {"train.csv": as_csv(tiny_rows(CITIES[:15])), "test.csv": as_csv(tiny_rows(CITIES[15:]))}
     return artifact(tmp_path_factory.mktemp("stages") / "raw", files)
 
 

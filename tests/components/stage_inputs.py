@@ -6,21 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import atomic_directory
+from support import artifact
 
-Row = tuple[str, str]  # label, text
-
-TEMPLATES = {
-    "flight": ("book a flight to {}", "i need to fly to {}", "show flights to {}"),
-    "fare": ("what does a ticket to {} cost", "how much is the fare to {}", "price to {} please"),
-    "meal": ("is there a meal on the flight to {}", "do you serve food to {}", "which meal on {}"),
-}
 CITIES = [f"{first}{last}" for first in ("bo", "den", "dal", "sea", "mia") for last in ("ston", "ver", "las", "ttle")]
-
-
-def rows_about(cities: Sequence[str]) -> list[Row]:
-    """Return nine rows a city, three of each intent."""
-    return [(label, text.format(city)) for city in cities for label, texts in TEMPLATES.items() for text in texts]
 
 
 def as_csv(rows: Sequence[Sequence[str]], **options: Any) -> bytes:
@@ -28,15 +16,6 @@ def as_csv(rows: Sequence[Sequence[str]], **options: Any) -> bytes:
     text = io.StringIO()
     csv.writer(text, **{"lineterminator": "\n", **options}).writerows(rows)
     return text.getvalue().encode()
-
-
-def artifact(directory: Path, files: Mapping[str, bytes | str]) -> Path:
-    """Write files as an artifact with a manifest, as a step would have left it."""
-    with atomic_directory(directory, "test") as target:
-        for name, content in files.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return directory
 
 
 def rewritten(source: Path, target: Path, changes: Mapping[str, bytes | str | None]) -> Path:

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
-from stage_inputs import artifact, remains
+from stage_inputs import remains
+from support import artifact
 
 from kfp_textclf.components.common.artifacts import (
     MANIFEST,

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_inputs import CITIES, rewritten, rows_about
+from stage_inputs import CITIES, rewritten
+from support import tiny_rows
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, TextEncoder, onnx_file, pad, score, softmax
 
-TEXTS = [text for _, text in rows_about(CITIES[:8])]
+TEXTS = [text for _, text in tiny_rows(CITIES[:8])]
 
 
 def test_rows_keep_the_order_of_the_texts(exported: SimpleNamespace) -> None:

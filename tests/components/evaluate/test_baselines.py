@@ -1,11 +1,12 @@
 """The cheap classifiers that a transformer must beat."""
 
 import pytest
-from stage_inputs import CITIES, rows_about
+from stage_inputs import CITIES
+from support import tiny_rows
 
 from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
 
-LABELS, TEXTS = zip(*rows_about(CITIES[:6]), strict=True)
+LABELS, TEXTS = zip(*tiny_rows(CITIES[:6]), strict=True)
 
 
 def test_majority_answers_the_most_frequent_label() -> None:
@@ -17,7 +18,7 @@ def test_majority_does_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_svm_learns_the_words() -> None:
-    labels, texts = zip(*rows_about(CITIES[6:9]), strict=True)
+    labels, texts = zip(*tiny_rows(CITIES[6:9]), strict=True)
     assert tfidf_svm(TEXTS, LABELS, texts) == list(labels)
 
 

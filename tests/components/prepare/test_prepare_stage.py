@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from stage_inputs import CITIES, artifact, as_csv, remains, rows_about
+from stage_inputs import CITIES, as_csv, remains
+from support import artifact, tiny_rows
 from tokenizers import Tokenizer
 
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
@@ -15,7 +16,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.stage import PreparedDataset, prepare
 
 BOTH: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv"}
-TRAIN, TEST = rows_about(CITIES[:6]), rows_about(CITIES[6:8])
+TRAIN, TEST = tiny_rows(CITIES[:6]), tiny_rows(CITIES[6:8])
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_splits_share_no_text_and_test_is_the_test_file(prepared: Path) -> None:
     texts = {split: set(table["text"]) for split, table in tables(prepared).items()}
     assert not texts["train"] & texts["validation"]
     assert not (texts["train"] | texts["validation"]) & texts["test"]
-    assert texts["test"] == {text for _, text in rows_about(CITIES[15:])}
+    assert texts["test"] == {text for _, text in tiny_rows(CITIES[15:])}
 
 
 def test_same_input_gives_the_same_bytes(run, tmp_path: Path) -> None:
