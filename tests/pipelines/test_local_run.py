@@ -64,11 +64,14 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
 
 
-def test_changed_data_runs_again(project: SimpleNamespace):
-    assert project.run("run", "--set", "train.epochs=1", "--set", "evaluate.floor=-1").code == 0
+def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNamespace):
+    runs = project.root / "my 100%25 runs"
+    command = ("run", "--runs", str(runs), "--set", "train.epochs=1", "--set", "evaluate.floor=-1")
+    assert project.run(*command).code == 0
+    assert (runs / "latest" / "models" / "published" / "model.int8.onnx").is_file()
     write_csv(project.data / "train.csv", tiny_rows(CITIES[:20]))
-    assert project.run("run", "--set", "train.epochs=1", "--set", "evaluate.floor=-1").code == 0
-    metrics = read(project.runs / "latest" / "metrics.json")
+    assert project.run(*command).code == 0
+    metrics = read(runs / "latest" / "metrics.json")
     assert not any(step["cached"] for step in metrics["steps"])
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 180
 
