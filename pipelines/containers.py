@@ -16,7 +16,7 @@ from typing import Any
 
 from kfp_textclf.components import images
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.model_store import local_path
+from kfp_textclf.components.common.object_store import local_path
 from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.sources import current_images
 

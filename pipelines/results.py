@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
-from kfp_textclf.components.common.model_store import ModelStore, local_path
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.object_store import local_path
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest

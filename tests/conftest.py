@@ -1,12 +1,17 @@
 """Fixtures that several test modules share."""
 
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from support import CITIES, tiny_rows, tiny_texts, write_csv
+
+if TYPE_CHECKING:
+    from kfp_textclf.pipelines.dev_s3 import S3Server
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve tests that run beside
 
@@ -83,3 +88,20 @@ class CommandResult(SimpleNamespace):
 
     def __init__(self, code: int, out: str, err: str) -> None:
         super().__init__(code=code, out=out, err=err)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
+    """A real S3 server, for tests marked ``s3``; one for each test process."""
+    from kfp_textclf.pipelines.dev_s3 import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_uri(s3_server: "S3Server", monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty prefix on the S3 server, and the environment that reaches it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"

@@ -10,7 +10,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from kfp_textclf.components.common.artifacts import (
     MANIFEST,
@@ -21,6 +20,7 @@ from kfp_textclf.components.common.artifacts import (
     write_json,
 )
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.object_store import local_path
 
 CHAMPION = "champion.json"
 
@@ -102,15 +102,3 @@ class ModelStore:
     def directory(self, version: str) -> Path:
         """Return where a version lies."""
         return self.root / "versions" / version
-
-
-def local_path(uri: str, name: str) -> Path:
-    """Return the absolute path of a ``file://`` URI; ``name`` is the parameter to blame.
-
-    Raises:
-        UserError: The URI has another form.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
-        raise UserError(f"{name}={uri!r}: is not of the form file:///absolute/path")
-    return Path(unquote(parts.path))

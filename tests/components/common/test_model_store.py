@@ -7,7 +7,8 @@ from stage_inputs import remains
 
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.model_store import ModelStore, local_path
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.object_store import local_path
 
 METRICS = {"matthews_correlation": 0.9}
 
