@@ -111,7 +111,7 @@ class Checkpoints:
         return None
 
     def submit(self, directory: Path, step: int, best: int | None) -> None:
-        """Store a checkpoint in the background, once the one before it is stored.
+        """Store a checkpoint in the background, once the one before it is stored; local ones of no more use are deleted.
 
         Args:
             directory: Output directory of the Trainer.
@@ -123,7 +123,11 @@ class Checkpoints:
         write_json(directory / f"checkpoint-{step}" / HISTORY, history)
         (directory / f"checkpoint-{step}" / NOT_STORED).unlink(missing_ok=True)
         if self.wait(UPLOAD_SECONDS):
-            self._upload = threading.Thread(target=self._store_safely, args=(directory, step, best), daemon=True)
+            for local in directory.glob("checkpoint-*"):
+                if local.name not in (f"checkpoint-{step}", f"checkpoint-{best}"):
+                    shutil.rmtree(local)
+            arguments = (directory, step, best)
+            self._upload = threading.Thread(target=self._store_safely, args=arguments, name="upload", daemon=True)
             self._upload.start()
 
     def wait(self, seconds: float) -> bool:

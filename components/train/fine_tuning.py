@@ -79,7 +79,8 @@ def fine_tune(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     make_deterministic()
-    with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-") as scratch:
+    # An error may end the block while an upload still reads there.
+    with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-", ignore_cleanup_errors=True) as scratch:
         restored = checkpoints.restore(Path(scratch)) if checkpoints else None
         if restored and is_finished(restored):
             print("resumed after the last step: the training was complete", flush=True)

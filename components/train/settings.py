@@ -104,7 +104,7 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,  # besides the best one: the newest, and the one before it that may still be uploaded
+        save_total_limit=None if resumable else 1,  # `Checkpoints.submit` knows which of them are still uploaded
         save_only_model=not resumable,
         restore_callback_states_from_checkpoint=True,  # the patience of early stopping
         load_best_model_at_end=True,
