@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "transformers", "accelerate")
 NOT_STORED = "training_args.bin"  # a pickle that resuming has no use for
 HISTORY = "history.json"
 STATE = "trainer_state.json"
-UPLOAD_SECONDS = 300.0  # how long training waits for an upload before it goes on without
+UPLOAD_SECONDS = 120.0  # how long training waits for an upload before it goes on without
 
 
 def work_fingerprint(dataset: Path, base_model: Path, settings: TrainSettings, precision: str) -> str:
@@ -111,7 +111,7 @@ class Checkpoints:
         return None
 
     def submit(self, directory: Path, step: int, best: int | None) -> None:
-        """Store a checkpoint in the background, once the one before it is stored; local ones of no more use are deleted.
+        """Store a checkpoint in the background once the one before it is stored, and delete local ones of no more use.
 
         Args:
             directory: Output directory of the Trainer.
