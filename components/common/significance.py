@@ -53,6 +53,13 @@ class Difference:
         return f"{self.difference:+.4f}, 95 % interval {self.low:+.4f} to {self.high:+.4f}, p {self.p_value:.2g}"
 
 
+def in_words(difference: float, p_value: float) -> str:
+    """Return what a test says of the second model: better, worse, or neither beyond chance."""
+    if p_value > ALPHA:
+        return "no significant difference"
+    return f"significantly {'better' if difference > 0 else 'worse'}"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two models on the same rows.

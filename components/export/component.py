@@ -18,8 +18,8 @@ def export_onnx(
     """Export a fine-tuned model to ONNX, store each weight once, quantise it to int8, and calibrate both.
 
     The fp32 graph must answer as torch does, every matrix multiplication with a weight must be quantised, and no file
-    may be larger than what it was made from; otherwise the step fails. A temperature, fitted on the validation rows
-    for each of the two, makes their probabilities those of being right.
+    may be larger than what it was made from; otherwise the step fails. A temperature of
+    its own, fitted on the validation rows, makes the probabilities of each those of being right.
 
     Args:
         model: A fine-tuned model.
