@@ -24,7 +24,10 @@ def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str]) -
         "A temperature, fitted on the validation rows, divides the logits; labels stay as they are. ECE: mean gap "
         "between probability and accuracy over 15 bins; 0 is perfect. Brier score and NLL are those after calibration."
     )
-    drawing_note = "int8 model. Right: accuracy when the least certain answers are left to a person."
+    drawing_note = (
+        "int8 model. Left: a large dot stands for many rows. Right: accuracy when the least certain answers are left "
+        "to a person."
+    )
     return [
         Table("Calibration", columns, rows, note),
         Figure("Probabilities", plots.to_svg(confidence_figure(evaluation)), file="confidence.png", note=drawing_note),
@@ -35,7 +38,7 @@ def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str]) -
 def confidence_figure(evaluation: Mapping[str, Any]) -> "figure.Figure":
     """Draw the reliability diagram and the reject option of the int8 model."""
     bins = {
-        name: [(entry["confidence"], entry["accuracy"]) for entry in entries]
+        name: [(entry["confidence"], entry["accuracy"], entry["rows"]) for entry in entries]
         for name, entries in sorted(evaluation["reliability"].items(), reverse=True)
     }
     curve = [(point["coverage"], point["accuracy"]) for point in evaluation["reject_option"]["curve"]]
