@@ -108,8 +108,8 @@ def _metric_rows(comparison: dict[str, Any]) -> list[list[str]]:
         first, *others = values
         cells = [_value(first)]
         for other in others:
-            known = first is not None and other is not None
-            cells.append(f"{_value(other)} ({_signed(other - first)})" if known else _value(other))
+            change = "" if first is None or other is None else f" ({_signed(other - first)})"
+            cells.append(_value(other) + change)
         rows.append([name.removeprefix(SHOWN), *map(Quantity, cells)])
     return rows
 

@@ -40,7 +40,7 @@ def quality(matrix: NDArray[np.int64]) -> dict[str, float]:
 
 
 def quality_of_counts(
-    hits: NDArray[np.integer], true: NDArray[np.integer], predicted: NDArray[np.integer]
+    hits: NDArray[Any], true: NDArray[Any], predicted: NDArray[Any]
 ) -> dict[str, NDArray[np.float64]]:
     """Return accuracy, macro F1 and Matthews correlation of what those of a confusion matrix depend on.
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,8 +184,8 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int6
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
-    """Return the softmax of ``logits / temperature`` over the last axis."""
+def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[Any]:
+    """Return the softmax of ``logits / temperature`` over the last axis, in the precision of the logits."""
     exponents = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     return exponents / exponents.sum(axis=-1, keepdims=True)
 

@@ -83,6 +83,7 @@ def compare(
     truth: NDArray[np.integer],
     first: NDArray[np.integer],
     second: NDArray[np.integer],
+    *,
     seed: int = 0,
     samples: int = SAMPLES,
 ) -> Comparison:
@@ -123,6 +124,7 @@ def paired_bootstrap(
     truth: NDArray[np.integer],
     first: NDArray[np.integer],
     second: NDArray[np.integer],
+    *,
     seed: int = 0,
     samples: int = SAMPLES,
 ) -> dict[str, Difference]:

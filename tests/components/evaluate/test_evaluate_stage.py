@@ -38,7 +38,6 @@ def judged(exported: SimpleNamespace, prepared: Path, tmp_path: Path):
         options = {"settings": LENIENT, **options}
         return evaluate(str(dataset), str(exported.onnx), str(int8), str(tmp_path / "out"), **options)  # type: ignore[arg-type]
 
-    call.prepared = prepared
     return call
 
 
@@ -123,7 +122,9 @@ def test_champion_is_scored_on_the_same_rows(judged, exported: SimpleNamespace) 
     assert "Against the champion onnx" in result.report_markdown
 
 
-def test_champion_that_is_better_than_chance_stays(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
+def test_champion_that_is_better_beyond_chance_stays(
+    judged, exported: SimpleNamespace, prepared: Path, tmp_path: Path
+) -> None:
     """A challenger that confuses two classes does not replace the champion, unless its drop is allowed."""
     config = read_json(exported.int8 / "config.json")
     config["id2label"] = {"0": "flight", "1": "fare", "2": "meal"}
@@ -132,11 +133,11 @@ def test_champion_that_is_better_than_chance_stays(judged, exported: SimpleNames
     # The labels of the challenger must be those of the data, so its classes are swapped in the data instead.
     tables = {}
     for split in ("train", "validation", "test"):
-        table = pq.read_table(judged.prepared / f"{split}.parquet").to_pydict()
+        table = pq.read_table(prepared / f"{split}.parquet").to_pydict()
         table["label"] = [{"fare": "flight", "flight": "fare", "meal": "meal"}[label] for label in table["label"]]
         pq.write_table(pa.table(table), tmp_path / "t.parquet")
         tables[f"{split}.parquet"] = (tmp_path / "t.parquet").read_bytes()
-    data = rewritten(judged.prepared, tmp_path / "data", tables)
+    data = rewritten(prepared, tmp_path / "data", tables)
     rejected = judged(dataset=data, int8=graph, champion_uri=swapped.as_uri())
     assert rejected.verdict == "reject"
     assert "significantly worse" in rejected.reason

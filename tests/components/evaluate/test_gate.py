@@ -149,4 +149,4 @@ def test_baseline_or_champion_that_is_no_number_rejects(value: float) -> None:
 )
 def test_threshold_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name}={value}: must lie between"):
-        GateSettings(**{name: value})
+        GateSettings(**{name: value})  # type: ignore[arg-type]
