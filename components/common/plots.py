@@ -41,6 +41,25 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_
     return figure
 
 
+def scatters(panels: Mapping[str, Sequence[tuple[str, float]]], y_label: str) -> "Figure":
+    """Draw one panel per entry, each with points over named values, numbers in their order."""
+    figure, axes = _figure(len(panels))
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
+        names = sorted({name for name, _ in points}, key=lambda name: (_number(name), name))
+        axis.scatter([names.index(name) for name, _ in points], [value for _, value in points], alpha=0.7)
+        axis.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)
+        axis.set(title=title, ylabel=y_label, xlim=(-0.5, len(names) - 0.5))
+        axis.grid(True)
+    return figure
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
+
+
 def confidence(
     reliability: Mapping[str, Sequence[tuple[float, float, float]]], rejection: Sequence[tuple[float, float]]
 ) -> "Figure":

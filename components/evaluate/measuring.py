@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.classification import confusion_matrix, quality
 from kfp_textclf.components.common.errors import UserError
-<<<<<<< HEAD
 from kfp_textclf.components.common.object_store import local_path
-from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, score
-=======
-from kfp_textclf.components.common.model_store import local_path
 from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, read_temperature, score
 from kfp_textclf.components.common.significance import Comparison, compare
->>>>>>> evaluate
 from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
 from kfp_textclf.components.evaluate.confidence import calibration_figures
 
