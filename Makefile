@@ -15,7 +15,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
+.PHONY: help install run sweep data test lint format typecheck compile check-compiled images push sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [SET="train.epochs=1 ..."]
 	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
 	@$(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+
+sweep: $(READY) ## Try the candidates of params.yaml's sweep section, publish the best [DATASET=] [RUNS=] [SET=]
+	@$(BIN)/kfp-textclf sweep --runs "$(RUNS)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")

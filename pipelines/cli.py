@@ -34,6 +34,21 @@ def run(
     run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "")
 
 
+@app.command()
+def sweep(
+    dataset: Annotated[str, typer.Option(help="Data set: a name in params.yaml, or a file.")] = "",
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    params: ParamsFile = Path("params.yaml"),
+    settings: Settings = None,
+    cache: Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")] = True,
+) -> None:
+    """Try the candidates of the sweep section of params.yaml on this machine, and publish the winner if it is good."""
+    from kfp_textclf.pipelines.training_run import run_training
+
+    overrides = [*(settings or []), *([f"dataset={dataset}"] if dataset else [])]
+    run_training(params, overrides, runs, caching=cache, pipeline="sweep")
+
+
 @app.command(name="compile")
 def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file would change.")] = False,

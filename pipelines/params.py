@@ -89,6 +89,16 @@ class Publish(_Section):
     publish_to: str = ""
 
 
+class Sweep(_Section):
+    """What `make sweep` tries: see `sweep_space`."""
+
+    method: Literal["grid", "random"] = "grid"
+    candidates: int = Field(default=8, ge=1, le=1000)
+    screening_epochs: int = Field(default=1, ge=0)
+    keep: int = Field(default=2, ge=1)
+    space: dict[str, list[Any] | dict[str, Any]] = {}
+
+
 class Params(_Section):
     """All parameters of a run."""
 
@@ -101,6 +111,7 @@ class Params(_Section):
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
     publish: Publish = Publish()
+    sweep: Sweep = Sweep()
 
     def arguments(self) -> dict[str, Any]:
         """Return the pipeline arguments that stand here: one per parameter, sections flattened."""

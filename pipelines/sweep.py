@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Model
+from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
     evaluate_model,
@@ -30,6 +30,42 @@ class SweepOutputs(NamedTuple):
     screening: Model
     verdict: str
     reason: str
+
+
+@dsl.pipeline(name="final-round", description="Train candidates to the end and choose the best one.")
+def final_round(
+    dataset: Input[Dataset],
+    survivors: list[dict],
+    base_model: str,
+    metric: str,
+    checkpoint_uri: str,
+    checkpoint_steps: int,
+    prices: dict,
+) -> Model:
+    """Train candidates to the end and choose the best one.
+
+    A pipeline of its own because kfp.local finds a named output, such as the survivors, as the items of a loop only
+    when it comes in as a parameter.
+
+    Args:
+        dataset: The prepared data set.
+        survivors: Candidates.
+        base_model: Model that the data set was tokenised for.
+        metric: Metric that chooses.
+        checkpoint_uri: Where checkpoints are kept.
+        checkpoint_steps: The most steps of work that are lost when a training is killed.
+        prices: Table for the estimate of energy and cost.
+    """
+    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:
+        trained = train_candidate(
+            dataset=dataset,
+            candidate=survivor,
+            base_model=base_model,
+            checkpoint_uri=checkpoint_uri,
+            checkpoint_steps=checkpoint_steps,
+            prices=prices,
+        )
+    return select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric).outputs["best"]
 
 
 @dsl.pipeline(
@@ -138,17 +174,16 @@ def sweep(
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
-    with dsl.ParallelFor(chosen.outputs["survivors"], name="training", parallelism=PARALLELISM) as survivor:
-        trained = train_candidate(
-            dataset=prepared.outputs["dataset"],
-            candidate=survivor,
-            base_model=base_model,
-            checkpoint_uri=checkpoint_uri,
-            checkpoint_steps=checkpoint_steps,
-            prices=prices,
-        )
-    best = select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric_for_best_model)
-    exported = export_onnx(model=best.outputs["best"], dataset=prepared.outputs["dataset"], opset=opset)
+    best = final_round(
+        dataset=prepared.outputs["dataset"],
+        survivors=chosen.outputs["survivors"],
+        base_model=base_model,
+        metric=metric_for_best_model,
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_steps=checkpoint_steps,
+        prices=prices,
+    )
+    exported = export_onnx(model=best.output, dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
         onnx=exported.outputs["onnx"],
@@ -169,7 +204,7 @@ def sweep(
     return SweepOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],
-        model=best.outputs["best"],
+        model=best.output,
         onnx=exported.outputs["onnx"],
         onnx_int8=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],

@@ -16,14 +16,20 @@ from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_l
 from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
 from kfp_textclf.pipelines.results import write_results
+from kfp_textclf.pipelines.sweep_space import candidates
 
 ARTIFACTS, STORE, CHECKPOINTS = "artifacts", "store", "checkpoints"
 
 
 def run_training(
-    params_file: Path, overrides: Sequence[str], runs: Path, caching: bool = True, memory: str = ""
+    params_file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    caching: bool = True,
+    memory: str = "",
+    pipeline: str = "training",
 ) -> None:
-    """Run the training pipeline and print what came of it.
+    """Run a pipeline and print what came of it.
 
     Args:
         params_file: Parameter file; relative data paths start from its directory.
@@ -31,6 +37,7 @@ def run_training(
         runs: Where runs, their artifacts and, by default, the published models are kept.
         caching: Reuse the results of steps that ran before with the same inputs and code.
         memory: Run every step in its container, with at most this much memory; in a process of its own when empty.
+        pipeline: ``training`` or ``sweep``.
 
     Raises:
         UserError: A parameter or the data is unusable, or containers are wanted and cannot be had.
@@ -38,14 +45,14 @@ def run_training(
     """
     started = time.monotonic()
     params = load_params(params_file, overrides)
-    arguments = pipeline_arguments(params, params_file.resolve().parent, runs)
+    arguments = pipeline_arguments(params, params_file.resolve().parent, runs, pipeline)
     if memory:
         check_engine(memory)
     name = Path(params.dataset).stem
     directory = new_run_directory(runs, name)
     print(f"{name}: {directory}", file=sys.stderr)
     try:
-        run = run_locally(directory, runs.resolve() / ARTIFACTS, arguments, caching, memory)
+        run = run_locally(directory, runs.resolve() / ARTIFACTS, arguments, caching, memory, pipeline)
     except StepFailed as error:
         print(f"{error}\nRun the same command again to continue from here.", file=sys.stderr)
         sys.exit(1)
@@ -56,16 +63,22 @@ def run_training(
     print(summary(metrics, directory, time.monotonic() - started))
 
 
-def pipeline_arguments(params: Params, root: Path, runs: Path) -> dict[str, Any]:
-    """Return all arguments of the training pipeline.
+def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "training") -> dict[str, Any]:
+    """Return all arguments of a pipeline.
 
     Args:
         params: Validated parameters.
         root: What relative data paths start from.
         runs: Where earlier runs lie.
+        pipeline: ``training`` or ``sweep``.
     """
     pin, file_arguments = pin_dataset(params.files(), root)
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
+    if pipeline == "sweep":
+        sweep = {"candidates": candidates(params), **params.sweep.model_dump(include={"screening_epochs", "keep"})}
+        arguments = {name: value for name, value in arguments.items() if name not in sweep["candidates"][0]}
+        kept = {"base_model": params.base_model, "seed": params.seed}
+        arguments |= {**sweep, **kept, "metric_for_best_model": params.train.metric_for_best_model}
     if not arguments["publish_to"]:
         arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
     if not arguments["checkpoint_uri"]:
@@ -101,6 +114,8 @@ def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:
     for name, figures in metrics["baselines"].items():
         quality = "".join(f"{figures[metric]:>10.4f}" for metric in ("accuracy", "macro_f1", "matthews_correlation"))
         lines.append(f"{name:<12}{quality}")
+    if metrics.get("sweep"):
+        lines += ["", sweep_summary(metrics["sweep"])]
     lines += ["", f"{metrics['verdict']}: {metrics['reason']}"]
     if metrics["published"]:
         model = directory / "models" / "published"
@@ -110,3 +125,13 @@ def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:
         lines.append("nothing was published")
     lines.append(f"report {os.path.relpath(directory / 'report.html')} ({seconds:.0f} s)")
     return "\n".join(lines)
+
+
+def sweep_summary(sweep: dict[str, Any]) -> str:
+    """Return a line on who won, and one for each candidate that failed."""
+    ranking = sweep["ranking"]
+    failed = [candidate for candidate in ranking if candidate["state"] == "failed"]
+    lines = [f"winner: {sweep['winner']}, {sweep['metric']} {ranking[0]['metric']:.4f} on the validation rows"]
+    if failed:
+        lines.append(f"{len(failed)} of {len(ranking)} candidates failed:")
+    return "\n".join([*lines, *(f"  {candidate['name']}: {candidate['error']}" for candidate in failed)])
