@@ -110,8 +110,10 @@ def train(
     rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     base = resolve_base_model(base_model)
-    work = work_fingerprint(directory, base, settings, precision)
-    checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps) if checkpoint_uri else None
+    checkpoints = None
+    if checkpoint_uri:
+        work = work_fingerprint(directory, base, settings, precision)
+        checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
     started = time.monotonic()
     with watch_sigterm() as preemption:
         model, state = fine_tune(base, labels, rows, validation_rows, settings, precision, checkpoints, preemption)
