@@ -134,7 +134,7 @@ def _trainer(
         train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
         eval_dataset=validation,  # type: ignore[arg-type]
         compute_metrics=_compute_metrics,
-        compute_loss_func=_weighted_loss(settings.class_weights, train, model.config.num_labels),
+        compute_loss_func=_weighted_loss(settings.class_weights, train, len(model.config.id2label or ())),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)

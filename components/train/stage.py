@@ -107,14 +107,16 @@ def train(
     price_table = Prices.parse(prices or {})
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
-    rows = [_read_split(directory, split, labels) for split in ("train", "validation")]
+    rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     base = resolve_base_model(base_model)
-    work = work_fingerprint(directory, base, settings, precision)
-    checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps) if checkpoint_uri else None
+    checkpoints = None
+    if checkpoint_uri:
+        work = work_fingerprint(directory, base, settings, precision)
+        checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
     started = time.monotonic()
     with watch_sigterm() as preemption:
-        model, state = fine_tune(base, labels, *rows, settings, precision, checkpoints, preemption)
+        model, state = fine_tune(base, labels, rows, validation_rows, settings, precision, checkpoints, preemption)
         seconds = time.monotonic() - started + (checkpoints.seconds_before if checkpoints else 0.0)
         trained = TrainedModel(
             base_model=base_model,
@@ -123,7 +125,7 @@ def train(
             environment=environment(),
             resumed_from_steps=checkpoints.resumed_from_steps if checkpoints else [],
             checkpoint_uri=checkpoints.uri if checkpoints else "",
-            **_figures(state, settings.metric_for_best_model, _tokens(rows[0]), seconds, price_table),
+            **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table),
         )
         with atomic_directory(output, "train_classifier") as target:
             model.save_pretrained(target)
