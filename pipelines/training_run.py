@@ -64,7 +64,7 @@ def pipeline_arguments(params: Params, root: Path, runs: Path) -> dict[str, Any]
         root: What relative data paths start from.
         runs: Where earlier runs lie.
     """
-    pin, file_arguments = pin_dataset(params.files(), root)
+    pin, file_arguments = pin_dataset(params.files(), root, params.store)
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
     if not arguments["publish_to"]:
         arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
