@@ -33,6 +33,10 @@ def md5_of(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
 
 
+class Damaged(UserError):
+    """A store has other bytes than the pinned ones under their key."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where pinned bytes may lie.
@@ -118,7 +122,9 @@ def download(store: str, pin: Pin, target: Path) -> None:
     """Write the pinned bytes from a store to ``target``.
 
     Raises:
-        UserError: The store has no such object, other bytes, or cannot be read.
+        NotFound: The store has no such object.
+        Damaged: It has other bytes under that key.
+        UserError: It cannot be read.
     """
     where = f"{store}/{pin.key}"
     try:
@@ -134,7 +140,7 @@ def download(store: str, pin: Pin, target: Path) -> None:
     if actual != pin.md5.removesuffix(".dir"):
         size = target.stat().st_size
         target.unlink()
-        raise UserError(
+        raise Damaged(
             f"{pin}: {where} holds other bytes (md5 {actual}, {size} bytes); delete that object, then dvc push again"
         )
 
