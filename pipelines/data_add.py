@@ -70,7 +70,7 @@ def add_version(targets: Sequence[Path], params_file: Path, remote: str = "", pu
     sources = sources_of(root, store.uri if store else "")
     before = {file: _pinned_before(tree, sources, file) for file in files}
     with _restored(root, paths) as pin_files:
-        run_dvc(root, "add", "--quiet", *map(str, paths), fix=UNCHANGED)
+        run_dvc(root, "add", *map(str, paths), fix=UNCHANGED)
         pins = [_new_pin(tree, path) for path in paths]
         for file, md5 in read.items():
             pin = sources.resolve(tree, file)
@@ -115,8 +115,10 @@ def run_dvc(root: Path, *arguments: str, fix: str) -> str:
     )
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), "")
-        reason = reason or (lines[-1] if lines else "failed")
+        errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+        reason = (errors or lines[-1:] or ["failed"])[0].rstrip(".")
+        if "already tracked by SCM" in reason:
+            fix = f"let git forget it first: git rm -r --cached, then git commit; {fix}"
         if "No module named dvc" in reason:
             raise UserError("dvc: is not installed; pip install 'kfp-textclf[dvc]'")
         raise UserError(f"dvc {arguments[0]}: {reason}; {fix}")
@@ -197,7 +199,7 @@ def _new_pin(tree: Tree, path: Path) -> Pin:
 def _push(root: Path, store: Remote, sources: Sources, pins: Sequence[Pin]) -> None:
     """Push what was pinned, and compare what the remote has then; DVC itself does not."""
     again = f"{UNCHANGED}: repair it and run the same command again"
-    run_dvc(root, "push", "--quiet", "--remote", store.name, *(str(pin.source) for pin in pins), fix=again)
+    run_dvc(root, "push", "--remote", store.name, *(str(pin.source) for pin in pins), fix=again)
     with tempfile.TemporaryDirectory() as scratch:
         for pin in pins:
             for pushed in ([pin] if pin.is_directory else []) + sources.expand(pin):

@@ -2,7 +2,6 @@
 
 import hashlib
 from array import array
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -82,26 +81,29 @@ def compare_files(old: Path | None, new: Path | None, columns: Columns, examples
     before, after = _index(old, columns, names), _index(new, columns, names)
     labels = list(names)
     _, in_old, in_new = np.intersect1d(before.digests, after.digests, assume_unique=True, return_indices=True)
-    changed = before.labels[in_old] != after.labels[in_new]
-    pairs = np.stack([before.labels[in_old][changed], after.labels[in_new][changed]], axis=1)
-    moves = Counter((labels[a], labels[b]) for a, b in pairs.tolist())
-    added = np.delete(after.rows, in_new)
-    removed = np.delete(before.rows, in_old)
-    relabelled = after.rows[in_new][changed]
-    shown = {
-        int(relabelled[i]): (labels[pairs[i, 0]], labels[pairs[i, 1]])
-        for i in np.argsort(relabelled)[:examples].tolist()
-    }
+    label_before = np.full(len(after.rows), -1, dtype=np.int64)
+    label_before[in_new] = before.labels[in_old]
+    added = np.flatnonzero(label_before < 0)
+    relabelled = np.flatnonzero((label_before >= 0) & (label_before != after.labels))
+    removed = np.delete(np.arange(len(before.rows)), in_old)
+    pairs, counts = np.unique(label_before[relabelled] * len(labels) + after.labels[relabelled], return_counts=True)
+    moves = [
+        (labels[pair // len(labels)], labels[pair % len(labels)], count)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    ]
     return FileChanges(
         before.summary,
         after.summary,
         len(added),
         len(removed),
-        int(changed.sum()),
-        [(a, b, count) for (a, b), count in sorted(moves.items(), key=lambda item: (-item[1], item[0]))],
-        [(text, label) for _, text, label in _texts(new, columns, added, examples)],
-        [(text, label) for _, text, label in _texts(old, columns, removed, examples)],
-        [(text, *shown[row]) for row, text, _ in _texts(new, columns, relabelled, examples)],
+        len(relabelled),
+        sorted(moves, key=lambda move: (-move[2], move)),
+        [(text, labels[after.labels[i]]) for i, text in _texts(new, columns, after, added, examples)],
+        [(text, labels[before.labels[i]]) for i, text in _texts(old, columns, before, removed, examples)],
+        [
+            (text, labels[label_before[i]], labels[after.labels[i]])
+            for i, text in _texts(new, columns, after, relabelled, examples)
+        ],
     )
 
 
@@ -143,15 +145,15 @@ def _index(path: Path | None, columns: Columns, names: dict[str, int]) -> _Index
     return _Index(texts, keys[best] % max(1, len(names)), place_of[earliest], summary)
 
 
-def _texts(path: Path | None, columns: Columns, rows: "np.ndarray", limit: int) -> list[tuple[int, str, str]]:
-    """Return number, text and label of the first of the given rows."""
+def _texts(
+    path: Path | None, columns: Columns, index: _Index, chosen: "np.ndarray", limit: int
+) -> list[tuple[int, str]]:
+    """Return, of the chosen texts of an index, the first ones in the file, with their place in the index."""
     import numpy as np
 
-    wanted = np.sort(rows)[:limit].tolist()
+    first = chosen[np.argsort(index.rows[chosen])][:limit]
+    wanted = dict(zip(index.rows[first].tolist(), first.tolist(), strict=True))
     if not path or not wanted:
         return []
-    found = []
-    for number, row in enumerate(islice(read_rows(path, columns), wanted[-1]), start=1):
-        if number in wanted:
-            found.append((number, normalise(row[-2]), normalise(row[-1])))
-    return found
+    rows = enumerate(islice(read_rows(path, columns), max(wanted)), start=1)
+    return [(wanted[number], normalise(row[-2])) for number, row in rows if number in wanted]
