@@ -63,7 +63,7 @@ def find_pin(tree: Tree, path: Path) -> Pin | None:
         UserError: A ``.dvc`` file or ``dvc.lock`` is malformed, or not one that pins a single file.
     """
     if not path.is_relative_to(tree.root):
-        return _from_dvc_file(Tree(path.parent), path)  # a file from elsewhere, as it is
+        return None if tree.commit else _from_dvc_file(Tree(path.parent), path)
     above = [folder for folder in path.parents if folder != tree.root and folder.is_relative_to(tree.root)]
     for candidate in (path, *above):
         pin = _from_dvc_file(tree, candidate)

@@ -1,7 +1,9 @@
 """``kfp-textclf data``: with a real git, a real DVC, a directory and a real S3 server as remotes."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from support import CITIES, tiny_rows, write_csv
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import open_store
-from kfp_textclf.components.ingest.pin import DatasetPin
+from kfp_textclf.components.ingest.stage import ingest
 from kfp_textclf.pipelines import cli
 from kfp_textclf.pipelines.data_add import add_version
 from kfp_textclf.pipelines.data_status import data_status
@@ -140,9 +142,9 @@ def test_a_directory_is_a_version_too(repository: Path, store: Path):
     files = Dataset(train="set/train.csv", test="set/more/test.csv")
     pin, names = pin_dataset(files, repository, "main")
     assert names == {"train_file": "train.csv", "test_file": "more/test.csv"}
-    for pinned in DatasetPin.parse(pin).files:
-        content = Path(pinned.uri.removeprefix("file://")).read_bytes()
-        assert (md5_of(content), len(content)) == (pinned.md5, pinned.size)
+    ingest(pin, str(repository / "raw"))
+    assert (repository / "raw" / "train.csv").read_bytes() == write_csv(Path("as"), ROWS).read_bytes()
+    assert (repository / "raw" / "more" / "test.csv").read_bytes() == write_csv(Path("as"), ROWS[:3]).read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["unwritable", "damaged"])
@@ -234,10 +236,29 @@ def test_versions_are_compared_by_the_files_that_they_had(repository: Path, stor
         compare_versions(PARAMS, "v1")
 
 
+def test_a_web_server_is_a_remote_to_read_from(
+    repository: Path, store: Path, serve: Callable[[Path], str], dead_url: str
+):
+    pinned = pin_by_hand(repository, store, ROWS)
+    url = serve(store)
+    assert data_status(PARAMS, remote=url, verify=True).good
+    pin, _ = pin_dataset(Dataset(train="data/train.csv"), repository, url)
+    ingest(pin, str(repository / "raw"))
+    assert (repository / "raw" / "train.csv").read_bytes() == pinned
+    (repository / "data" / "train.csv").unlink()
+    assert compare_versions(PARAMS, "HEAD", remote=url).changes["train"].added == 0
+    object_path(store, pinned).write_bytes(b"x" * len(pinned))
+    assert data_status(PARAMS, remote=url, verify=True).files[0].remote == "damaged"
+    object_path(store, pinned).unlink()
+    assert data_status(PARAMS, remote=url).files[0].remote == "missing"
+    with pytest.raises(UserError, match=r"/files/md5/../.* does not exist; push it"):
+        compare_versions(PARAMS, "HEAD", remote=url)
+    with pytest.raises(UserError, match=r"cannot be read \(.*refused.*\); check the store"):
+        data_status(PARAMS, remote=dead_url)
+
+
 @pytest.mark.s3
 def test_a_version_goes_to_s3_and_comes_back(repository: Path, s3_uri: str, monkeypatch: pytest.MonkeyPatch):
-    import os
-
     endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")  # the remote's own setting has to do
     config = f"['remote \"s3\"']\n    url = {s3_uri}/dvc\n    endpointurl = {endpoint}\n"
