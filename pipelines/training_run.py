@@ -72,7 +72,7 @@ def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "
         runs: Where earlier runs lie.
         pipeline: ``training`` or ``sweep``.
     """
-    pin, file_arguments = pin_dataset(params.files(), root)
+    pin, file_arguments = pin_dataset(params.files(), root, params.store)
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
     if pipeline == "sweep":
         sweep = {"candidates": candidates(params), **params.sweep.model_dump(include={"screening_epochs", "keep"})}

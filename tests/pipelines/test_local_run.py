@@ -35,6 +35,11 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
         assert all(metrics["variants"][variant][name] > 0 for name in speed)
         assert metrics["variants"][variant]["matthews_correlation"] > 0.9
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 216
+    assert metrics["dataset"]["store"] == project.data.as_uri()
+    for name in ("report.html", "report.md"):
+        report = (latest / name).read_text(encoding="utf-8")
+        assert metrics["dataset"]["files"]["train.csv"]["md5"][:8] in report
+        assert metrics["dataset"]["store"].rpartition("/")[2] in report
     assert metrics["dataset"]["classes"] == 3
     assert metrics["dataset"]["rows"]["test"] == 54
     for name in ("report.html", "report.md", "curves.png", "variants.png", "confusion_matrix.png", "pipeline.yaml"):
