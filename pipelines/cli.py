@@ -28,12 +28,13 @@ def run(
         Literal["subprocess", "docker"], typer.Option(help="Run each step here, or in a container of its image.")
     ] = "subprocess",
     memory: Annotated[str, typer.Option(help="Most memory of a step in a container.")] = "8g",
+    store: Annotated[str, typer.Option(help="Keep data, models and checkpoints below this URI: s3://bucket/x.")] = "",
 ) -> None:
     """Run the training pipeline on this machine; a run that was interrupted continues where it was."""
     from kfp_textclf.pipelines.training_run import run_training
 
     overrides = [*(settings or []), *([f"dataset={dataset}"] if dataset else [])]
-    run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "")
+    run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "", store=store)
 
 
 @app.command()

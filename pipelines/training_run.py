@@ -12,6 +12,7 @@ from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.report import format_bytes
 from kfp_textclf.components.evaluate.evaluation_report import in_order
 from kfp_textclf.pipelines.containers import check_engine
+from kfp_textclf.pipelines.data_push import push_dataset
 from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_locally
 from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
@@ -28,6 +29,7 @@ def run_training(
     caching: bool = True,
     memory: str = "",
     pipeline: str = "training",
+    store: str = "",
 ) -> None:
     """Run a pipeline and print what came of it.
 
@@ -38,14 +40,21 @@ def run_training(
         caching: Reuse the results of steps that ran before with the same inputs and code.
         memory: Run every step in its container, with at most this much memory; in a process of its own when empty.
         pipeline: ``training`` or ``sweep``.
+        store: URI below which data, models and checkpoints are kept, where no parameter says otherwise; the pinned
+            files are copied there first, and fetched from there.
 
     Raises:
         UserError: A parameter or the data is unusable, or containers are wanted and cannot be had.
         SystemExit: A step failed otherwise (code 1), or the run was interrupted (code 130).
     """
     started = time.monotonic()
+    root = params_file.resolve().parent
     params = load_params(params_file, overrides)
-    arguments = pipeline_arguments(params, params_file.resolve().parent, runs, pipeline)
+    if store:
+        params = load_params(params_file, [*overrides, *_kept_below(store.rstrip("/"), params)])
+        for path in push_dataset(params, root, params.store):
+            print(f"{path}: copied to {params.store}", file=sys.stderr)
+    arguments = pipeline_arguments(params, root, runs, pipeline)
     if memory:
         check_engine(memory)
     name = Path(params.dataset).stem
@@ -61,6 +70,16 @@ def run_training(
         sys.exit(130)
     metrics = write_results(run, name)
     print(summary(metrics, directory, time.monotonic() - started))
+
+
+def _kept_below(store: str, params: Params) -> list[str]:
+    """Return the settings that keep everything below one URI, for what has no place yet."""
+    places = {
+        "store": (params.store, "data"),
+        "publish.publish_to": (params.publish.publish_to, f"models/{Path(params.dataset).stem}"),
+        "train.checkpoint_uri": (params.train.checkpoint_uri, "checkpoints"),
+    }
+    return [f"{name}={store}/{place}" for name, (set_already, place) in places.items() if not set_already]
 
 
 def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "training") -> dict[str, Any]:
