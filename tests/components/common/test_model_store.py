@@ -102,7 +102,9 @@ def test_damaged_version_is_refused_and_left_as_it_is(store: ModelStore, add, na
     if damage == "changed":
         store.store.write(key, b"evil")
     before = content_of(store)
-    with pytest.raises(UserError, match=rf"{version}/{name}: .*sha256 [0-9a-f]{{64}} expected, is ([0-9a-f]{{64}}|absent)"):
+    with pytest.raises(
+        UserError, match=rf"{version}/{name}: .*sha256 [0-9a-f]{{64}} expected, is ([0-9a-f]{{64}}|absent)\)"
+    ):
         add("weights")
     assert content_of(store) == before
     store.store.delete(f"versions/{version}/manifest.json")
