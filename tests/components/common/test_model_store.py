@@ -376,6 +376,7 @@ def content_id_of(files: dict[str, Path]) -> str:
     return content_id({name: {"sha256": sha256_of(path)} for name, path in files.items()})
 
 
+@pytest.mark.parametrize("uri", ["file"], indirect=True)  # minutes on S3, by the same code
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_prune_that_is_killed_anywhere_is_finished_by_the_next(store: ModelStore, champions, after: bool) -> None:
     ends = 0
