@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path, open_store
+from kfp_textclf.pipelines.dvc_remotes import resolve_store
 from kfp_textclf.pipelines.params import Params
 from kfp_textclf.pipelines.pins import pin_dataset
 
@@ -18,7 +19,7 @@ def push_dataset(params: Params, root: Path, store_uri: str) -> list[str]:
     Args:
         params: Parameters; ``dataset`` is the data set.
         root: What relative paths start from.
-        store_uri: URI of the store.
+        store_uri: The store: URI, directory, or name of a DVC remote.
 
     Returns:
         The paths that were copied.
@@ -27,7 +28,9 @@ def push_dataset(params: Params, root: Path, store_uri: str) -> list[str]:
         UserError: A file is not here or not the pinned one, or the store refuses or returns other bytes.
     """
     pin, _ = pin_dataset(params.files(), root)  # of the checkout, whatever `store` says
-    store = open_store(store_uri, "store")
+    remote = resolve_store(store_uri, root)
+    remote.use_options()
+    store = open_store(remote.uri, "store")
     copied = []
     for entry in pin["files"]:
         md5, source = entry["md5"], local_path(entry["uri"], "dataset_pin")

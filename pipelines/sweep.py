@@ -108,6 +108,7 @@ def sweep(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    keep_versions: int = 0,
 ) -> SweepOutputs:
     """Try candidates, train the best ones to the end, and publish the winner if it is good enough.
 
@@ -144,6 +145,8 @@ def sweep(
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
+        keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
+            keeps all.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
     """
     ingested = ingest_dataset(dataset_pin=dataset_pin)
@@ -200,6 +203,7 @@ def sweep(
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        keep_versions=keep_versions,
     )
     return SweepOutputs(
         raw=ingested.outputs["raw"],
