@@ -229,7 +229,8 @@ def test_prune_after_a_rollback_keeps_the_champion(store: ModelStore, champions)
 
 
 def test_prune_without_a_champion_deletes_nothing(store: ModelStore, add) -> None:
-    add("1"), add("2")
+    add("1")
+    add("2")
     assert store.prune(1) == []
     assert len(store.versions()) == 2
 
