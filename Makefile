@@ -15,7 +15,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
+.PHONY: help install run data bench-data test lint format typecheck compile check-compiled images push sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=di
 
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
+
+bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
 
 test: $(READY) ## Run all tests [ARGS="-k prepare"]
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

@@ -11,6 +11,7 @@ from typing import Any
 _FOLDER_OF = {
     "ingest_dataset": "ingest",
     "prepare_dataset": "prepare",
+    "compare_dataset": "compare",
     "train_classifier": "train",
     "export_onnx": "export",
     "evaluate_model": "evaluate",

@@ -22,7 +22,7 @@ from kfp_textclf.pipelines.containers import remove_containers
 from kfp_textclf.pipelines.progress import ProgressDisplay, Step
 from kfp_textclf.pipelines.sources import current_images
 
-STEPS = 6
+STEPS = 7
 _STARTED = re.compile(r"Executing task '([\w-]+)'")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 _REUSED = re.compile(r"Task ([\w-]+) cache hit")

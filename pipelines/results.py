@@ -8,6 +8,7 @@ from typing import Any
 from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore, local_path
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
+from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
 
@@ -116,6 +117,7 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
     steps = [(s["name"], "reused" if s["cached"] else Quantity(f"{s['seconds']:.1f} s")) for s in metrics["steps"]]
     blocks.append(Table("Steps", ("step", "time"), steps))
     blocks.insert(-3, _curves(run))
+    blocks += comparison_blocks(read_json(run.artifact("comparison") / "comparison.json"))
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks
 
