@@ -69,7 +69,10 @@ else:
     from kfp_textclf.components.prepare.stage import prepare
     prepare(arguments["raw"], arguments["output"], base_model=arguments["model"])
 seconds = time.perf_counter() - started
-print(json.dumps({"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({
+    "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024
+}))
 """
 
 
@@ -88,7 +91,7 @@ def measure_size(count: int, scratch: Path) -> dict[str, dict[str, float]]:
     (scratch / "rows.csv").unlink()
     figures["prepare"] = measure("prepare", raw=str(raw), output=str(output), model=MODEL)
     for stage in figures.values():
-        stage["rows_per_second"] = count / stage["seconds"]
+        stage |= {"rows": count, "rows_per_second": count / stage["seconds"]}
     return figures
 
 
@@ -98,6 +101,7 @@ def growth(sizes: dict[int, dict[str, dict[str, float]]], stage: str) -> dict[st
     large = sizes[max(sizes)][stage]
     return {
         "cost_per_row": small["rows_per_second"] / large["rows_per_second"],
+        "cpu_per_row": (large["cpu_seconds"] / small["cpu_seconds"]) * small["rows"] / large["rows"],
         "peak_memory": large["peak_mb"] / small["peak_mb"],
     }
 

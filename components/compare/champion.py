@@ -49,7 +49,7 @@ def _labels(directory: Path) -> list[str] | None:
         if (directory / name).is_file():
             content = read_json(directory / name)
             labels = list(content.get("id2label", {}).values()) if isinstance(content, dict) else content
-            if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
+            if not (isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels)):
                 raise UserError(f"{directory / name}: names no labels; publish the model again")
             return labels
     return None

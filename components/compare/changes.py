@@ -5,13 +5,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kfp_textclf.components.common.data_profile import FINGERPRINT_COUNT, HASHES
 
 LENGTH_BINS = 10
+Key = TypeVar("Key")
 
 
-def jensen_shannon_distance(first: Mapping[object, float], second: Mapping[object, float]) -> float:
+def jensen_shannon_distance(first: Mapping[Key, float], second: Mapping[Key, float]) -> float:
     """Return the Jensen-Shannon distance of two histograms: 0 when they are proportional, 1 when they share nothing.
 
     The square root of the Jensen-Shannon divergence to base 2 (Lin, Divergence measures based on the Shannon entropy,
@@ -24,7 +26,7 @@ def jensen_shannon_distance(first: Mapping[object, float], second: Mapping[objec
     """
     divergence = 0.0
     totals = sum(first.values()), sum(second.values())
-    for key in sorted(first.keys() | second.keys(), key=str):
+    for key in sorted({*first, *second}, key=str):
         p, q = first.get(key, 0) / totals[0], second.get(key, 0) / totals[1]
         divergence += sum(share * math.log2(2 * share / (p + q)) for share in (p, q) if share) / 2
     return math.sqrt(min(max(divergence, 0.0), 1.0))
@@ -43,7 +45,7 @@ def length_distance(before: Mapping[int, int], now: Mapping[int, int]) -> float:
             edges.append(length)
             while seen * LENGTH_BINS >= total * (len(edges) + 1):
                 edges.append(length)
-    bins: list[Counter[object]] = [Counter(), Counter()]
+    bins: list[Counter[int]] = [Counter(), Counter()]
     for binned, lengths in zip(bins, (before, now), strict=True):
         for length, count in lengths.items():
             binned[bisect_left(edges, length)] += count

@@ -162,11 +162,15 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]
 
     wanted = [columns.text, columns.label]
     try:
-        file = pq.ParquetFile(path, read_dictionary=wanted, buffer_size=1 << 20, pre_buffer=False)
-        missing = set(wanted) - set(file.schema_arrow.names)
+        metadata = pq.read_metadata(path)
+        names = metadata.schema.to_arrow_schema().names
+        missing = set(wanted) - set(names)
         if missing:
-            raise UserError(f"{path.name}: has no column {sorted(missing)[0]!r} among {file.schema_arrow.names}")
-        _refuse_bomb(path.name, file.metadata)
+            raise UserError(f"{path.name}: has no column {sorted(missing)[0]!r} among {names}")
+        _refuse_bomb(path.name, metadata)
+        leaves = {metadata.schema.column(place).path for place in range(metadata.num_columns)}
+        encoded = [name for name in wanted if name in leaves]
+        file = pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded, buffer_size=1 << 20, pre_buffer=False)
         number = 0
         for batch in file.iter_batches(batch_size=4096, columns=wanted, use_threads=False):
             texts, labels = (batch.column(name) for name in wanted)

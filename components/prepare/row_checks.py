@@ -18,7 +18,7 @@ PATTERNS = {
     # U+FFFD, and UTF-8 that was read as Latin-1 or Windows-1252: the lead bytes C2, C3, E2 and F0 as letters
     "replacement_characters": r"\x{FFFD}|[ÂÃ][\x{80}-\x{BF}]|â€|ï»¿|ðŸ",
     "no_letters": r"^[^\p{L}]+$",
-    "markup": r"(?i)<\s*[/!]?\s*[a-z][^<>]*>|<\s*script\b|&(?:[a-z]{2,8}|#x?[0-9a-f]{2,6});|javascript:",
+    "markup": r"(?i)<[/!]?[a-z][^<>]*>|<\s*/?\s*script\b|&(?:[a-z]{2,8}|#x?[0-9a-f]{2,6});|javascript:",
     # OWASP, CSV injection: a cell that begins with = + - @; the last three only before a call or a pipe, because
     # dialogues begin with a dash and mentions with @
     "formula": r"^(?:=\s*[^\s=]|[+\-@][\p{L}\d_.+\-*/]*[(|!])",
@@ -70,10 +70,10 @@ class RowChecks:
         texts: Sequence[str],
         labels: Sequence[str],
     ) -> None:
-        failed = (~passed.to_numpy(dtype=bool)).nonzero()[0]
+        failed = (~passed.to_numpy(dtype=bool)).nonzero()[0].tolist()
         self.counts[name] += len(failed)
-        for place in failed[: EXAMPLES - len(self.examples[name])]:
-            self.examples[name].append(example(texts[place], place_of(path, numbers[place]), labels[place]))
+        for row in failed[: EXAMPLES - len(self.examples[name])]:
+            self.examples[name].append(example(texts[row], place_of(path, numbers[row]), labels[row]))
 
     def findings(self) -> list[Finding]:
         """Return what was found so far, per check that is not off."""
@@ -110,7 +110,7 @@ def _without(pattern: str) -> Callable[["pd.DataFrame"], Any]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = pc.match_substring_regex(pa.array(rows["text"]), pattern)
+        found = pc.call_function("match_substring_regex", [pa.array(rows["text"])], pc.MatchSubstringOptions(pattern))
         return ~pd.Series(found.to_numpy(zero_copy_only=False), index=rows.index)
 
     return passed

@@ -111,7 +111,7 @@ def select_rows(
     classes = rows.class_counts()
     _require_rows(classes["train"], counts["train"], names["train"])
     if "test" not in names:
-        stratified_split(rows, test_fraction, "test")
+        stratified_split(rows, classes["train"], test_fraction, "test")
         classes = rows.class_counts()
     rare = [label for label, count in classes["train"].items() if count < min_examples]
     for split in ("train", "test"):
@@ -125,7 +125,7 @@ def select_rows(
     counts["test"]["unseen_label_dropped"] = _drop(rows, classes, "test", unseen, "unseen_label")
     _require_rows(classes["train"], counts["train"], names["train"])
     _require_rows(classes["test"], counts["test"], names.get("test", "test split"), classes=1)
-    stratified_split(rows, validation_fraction, "validation")
+    stratified_split(rows, classes["train"], validation_fraction, "validation")
     return classes["train"]
 
 

@@ -6,7 +6,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.staged_rows import StagedRows
 
 
-def stratified_split(rows: StagedRows, fraction: float, split: str) -> None:
+def stratified_split(rows: StagedRows, counts: Mapping[str, int], fraction: float, split: str) -> None:
     """Move a fraction of the training rows to another split, class by class.
 
     Which ones, a hash of seed and text says, not their order or number: a text mostly stays on its side when the data
@@ -14,13 +14,13 @@ def stratified_split(rows: StagedRows, fraction: float, split: str) -> None:
 
     Args:
         rows: The staged rows.
+        counts: Training rows of each class.
         fraction: Share to move, between 0 and 1.
         split: Where to: ``test`` or ``validation``.
 
     Raises:
         UserError: The fraction is out of range, or nothing would be moved.
     """
-    counts = rows.class_counts()["train"]
     shares = split_shares(counts, fraction)
     if not any(shares.values()):
         raise UserError(
