@@ -70,7 +70,7 @@ class RowChecks:
         texts: Sequence[str],
         labels: Sequence[str],
     ) -> None:
-        failed = (~passed.to_numpy(dtype=bool)).nonzero()[0].tolist()
+        failed: list[int] = (~passed.to_numpy(dtype=bool)).nonzero()[0].tolist()
         self.counts[name] += len(failed)
         for row in failed[: EXAMPLES - len(self.examples[name])]:
             self.examples[name].append(example(texts[row], place_of(path, numbers[row]), labels[row]))

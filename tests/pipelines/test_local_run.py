@@ -12,7 +12,15 @@ from types import SimpleNamespace
 import pytest
 from support import CITIES, read, tiny_rows, write_csv
 
-STEPS = ["ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model", "publish-model"]
+STEPS = [
+    "ingest-dataset",
+    "prepare-dataset",
+    "compare-dataset",
+    "train-classifier",
+    "export-onnx",
+    "evaluate-model",
+    "publish-model",
+]
 QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
 
 
@@ -48,7 +56,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     again = project.run("run")
     assert again.code == 0, again.err
     repeated = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in repeated["steps"]] == [True] * 5 + [False]
+    assert [step["cached"] for step in repeated["steps"]] == [True] * 6 + [False]
     assert repeated["variants"] == metrics["variants"]
     assert repeated["published"] == metrics["published"]
 
@@ -59,7 +67,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert rejected["verdict"] == "reject"
     assert "below the champion's" in rejected["reason"]
     assert rejected["published"] is None
-    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False]
+    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False, False]
     assert "nothing was published" in worse.out
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
 
@@ -82,7 +90,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
-        if re.search(r"\[3/6\].*train-classifier", line):
+        if re.search(r"\[4/7\].*train-classifier", line):
             break
     step = wait_for(lambda: [pid for pid in processes(project.root) if "executor_main" in command_line(pid)])
     os.kill(step[0] if victim == "step" else process.pid, signal.SIGKILL)
@@ -96,7 +104,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     done = project.run("run", "--set", "evaluate.floor=-1")
     assert done.code == 0, done.err
     resumed = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in resumed["steps"]][:3] == [True, True, False]
+    assert [step["cached"] for step in resumed["steps"]][:4] == [True, True, True, False]
 
     undisturbed = project.run("run", "--runs", "elsewhere", "--set", "evaluate.floor=-1")
     assert undisturbed.code == 0, undisturbed.err

@@ -288,7 +288,7 @@ def test_profile_counts_what_was_prepared(run, tmp_path: Path) -> None:
     result = run([*TRAIN, TRAIN[0]], TEST, pin=pin)
     profile = DataProfile.read(tmp_path / "out" / "profile.json")
     assert (profile.rows, profile.class_counts, profile.counts) == (result.rows, result.class_counts, result.counts)
-    every = [table for table in tables(tmp_path / "out").values()]
+    every = list(tables(tmp_path / "out").values())
     assert profile.length_tokens == Counter(length for table in every for length in table["length"])
     assert profile.length_characters == Counter(len(text) for table in every for text in table["text"])
     raw = tmp_path / "raw" / "train.csv"
