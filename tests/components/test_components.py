@@ -165,9 +165,7 @@ def test_classification_metrics_are_finite_and_complete(outputs: SimpleNamespace
     assert metadata["confidenceMetrics"]
 
 
-@pytest.mark.parametrize(
-    "name", ["prepare_dataset_report", "compare_dataset_report", "train_classifier_report", "evaluate_model_report"]
-)
+@pytest.mark.parametrize("stage", ["prepare_dataset", "compare_dataset", "train_classifier", "evaluate_model"])
 def test_reports_are_whole_pages(outputs: SimpleNamespace, stage: str) -> None:
     html = Path(getattr(outputs, f"{stage}_report").path).read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
