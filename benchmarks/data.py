@@ -129,14 +129,19 @@ def main() -> None:
             },
             flush=True,
         )
+        write(sizes, options.output)  # after every size: the largest takes minutes
+
+
+def write(sizes: dict[int, dict[str, dict[str, float]]], output: Path) -> None:
+    """Write the figures of the sizes measured so far."""
     result = {
         "sizes": {str(count): figures for count, figures in sizes.items()},
         "growth": {stage: growth(sizes, stage) for stage in ("ingest", "prepare")},
         "growth_from": REFERENCE if REFERENCE in sizes else min(sizes),
         "growth_to": max(sizes),
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
