@@ -17,24 +17,21 @@ class Received:
 
 
 class Digest:
-    """Hashes of what it was given so far.
-
-    Attributes:
-        size: Bytes so far.
-    """
+    """Hashes of the same bytes, to be updated by two threads: md5 takes as long as all the rest."""
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self.size = self._lines = 0
-        self._md5, self._sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        self._md5, self._sha256, self._lines = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
 
-    def update(self, chunk: memoryview) -> None:
-        """Add bytes."""
+    def update_md5(self, chunk: memoryview) -> None:
+        """Add bytes to the md5."""
         self._md5.update(chunk)
-        self._sha256.update(chunk)
-        self._lines += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == ord("\n")))  # twice as fast as count()
-        self.size += len(chunk)
 
-    def received(self) -> Received:
-        """Return what is known by now."""
-        return Received(self.size, self._lines, self._md5.hexdigest(), self._sha256.hexdigest())
+    def update_rest(self, chunk: memoryview) -> None:
+        """Add bytes to the sha256, and their lines."""
+        self._sha256.update(chunk)
+        self._lines += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == ord("\n")))  # ten times bytes.count()
+
+    def received(self, size: int) -> Received:
+        """Return what is known of ``size`` bytes."""
+        return Received(size, self._lines, self._md5.hexdigest(), self._sha256.hexdigest())

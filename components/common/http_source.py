@@ -61,7 +61,9 @@ class HttpSource(Source):
                 headers=headers,
                 preload_content=False,
                 decode_content=False,
-                retries=Retry(connect=0, read=0, status=0, other=0, redirect=REDIRECTS),
+                retries=Retry(
+                    connect=0, read=0, status=0, other=0, redirect=REDIRECTS, respect_retry_after_header=False
+                ),
             )
         except (LocationValueError, ValueError) as error:  # a malformed address, or a redirection to another scheme
             raise UserError(f"{self.uri} cannot be read ({error}); correct the address") from error

@@ -3,10 +3,9 @@
 import os
 import random
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kfp_textclf.components.common.digest import Digest, Received
 from kfp_textclf.components.common.errors import UserError
@@ -17,7 +16,6 @@ PART = 32 << 20
 CONNECTIONS = 3
 ATTEMPTS = 6  # in a row that bring less than a chunk
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between attempts; doubled each time
-LARGE, REPORT_SECONDS = 64 << 20, 1.0  # bytes from which progress is told, and how often
 
 Report = Callable[[int, int], None]
 
@@ -32,20 +30,16 @@ class _Stopped(Exception):
 
 @dataclass
 class _Part:
-    """Bytes from ``start`` to ``stop`` (None: wherever the source ends), here up to ``position``."""
+    """Bytes that are here up to ``position``, and wanted up to ``stop`` (None: wherever the source ends)."""
 
-    start: int
+    position: int
     stop: int | None
-    position: int = field(init=False)
     failures: int = 0
     done: bool = False
 
-    def __post_init__(self) -> None:
-        self.position = self.start
-
 
 class Reading:
-    """One attempt at a whole object: workers write its parts, the caller's thread hashes what lies there in a row."""
+    """One attempt at a whole object: workers write its parts, two threads hash what lies there in a row."""
 
     def __init__(self, source: Source, file: int, limit: int | None, report: Report | None) -> None:
         """Prepare to read.
@@ -54,7 +48,7 @@ class Reading:
             source: The object.
             file: Descriptor of an empty file to write and read.
             limit: Bytes after which reading stops.
-            report: Called now and then with bytes done and in all, when the object is large.
+            report: Called with bytes done and in all after every chunk.
         """
         self.source, self.file, self.limit, self.report = source, file, limit, report
         self.tag = ""
@@ -62,7 +56,6 @@ class Reading:
         self.error: BaseException | None = None
         self.stopped = threading.Event()
         self.moved = threading.Condition()
-        self.next_report = 0.0
 
     def run(self) -> Received:
         """Read it all.
@@ -83,14 +76,20 @@ class Reading:
         if answer.in_parts and self.size is not None:
             first.stop = min(PART, self.size)
             parts += [_Part(start, min(start + PART, self.size)) for start in range(PART, self.size, PART)]
-        with ThreadPoolExecutor(min(CONNECTIONS, len(parts)), "transfer") as workers:
+        digest = Digest()
+        with ThreadPoolExecutor(min(CONNECTIONS, len(parts)) + 1, "transfer") as workers:
             try:
+                other = workers.submit(self._follow, parts, digest.update_rest)
                 for part in parts:
                     workers.submit(self._work, part, answer if part is first else None)
-                return self._follow(parts)
+                size = self._follow(parts, digest.update_md5, self.report)
+                other.result()
             finally:
                 self.stopped.set()
+                with self.moved:
+                    self.moved.notify_all()
                 workers.shutdown(wait=False, cancel_futures=True)
+        return digest.received(size)
 
     def _work(self, part: _Part, answer: Answer | None) -> None:
         try:
@@ -159,27 +158,24 @@ class Reading:
                 self.moved.notify_all()
         return True
 
-    def _follow(self, parts: list[_Part]) -> Received:
-        """Hash the parts in their order, each byte as soon as all before it are there."""
-        digest = Digest()
+    def _follow(self, parts: list[_Part], update: Callable[[memoryview], None], report: Report | None = None) -> int:
+        """Hash the parts in their order, each byte as soon as all before it are there; return how many there are."""
         buffer = memoryview(bytearray(CHUNK))
+        offset = 0
         for part in parts:
-            while (there := self._beyond(part, digest.size)) > digest.size:
-                wanted = buffer[: min(CHUNK, there - digest.size)]
-                digest.update(wanted[: os.preadv(self.file, [wanted], digest.size)])
-                self._tell(digest.size)
-        return digest.received()
+            while (there := self._beyond(part, offset)) > offset:
+                chunk = buffer[: min(CHUNK, there - offset)]
+                chunk = chunk[: os.preadv(self.file, [chunk], offset)]
+                update(chunk)
+                offset += len(chunk)
+                if report:
+                    report(offset, self.size or offset)
+        return offset
 
     def _beyond(self, part: _Part, offset: int) -> int:
         """Return how far a part is, as soon as that is beyond ``offset`` or the part is complete."""
         with self.moved:
-            self.moved.wait_for(lambda: self.error or part.done or part.position > offset)
-        if self.error:
-            raise self.error
+            self.moved.wait_for(lambda: self.stopped.is_set() or part.done or part.position > offset)
+        if self.stopped.is_set():
+            raise self.error or _Stopped
         return part.position
-
-    def _tell(self, done: int) -> None:
-        total = self.size or 0
-        if self.report and total >= LARGE and (done == total or time.monotonic() >= self.next_report):
-            self.next_report = time.monotonic() + REPORT_SECONDS
-            self.report(done, total)

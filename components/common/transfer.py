@@ -1,5 +1,6 @@
 """Bring one object here, whole and as expected, or not at all."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kfp_textclf.components.common.reading import Reading, Report, TooLong
 from kfp_textclf.components.common.sources import Source
 
 SURPLUS = 1 << 20  # bytes over the expected size that are still read, so that a refusal can name their md5
+LARGE, REPORT_SECONDS = 64 << 20, 1.0  # bytes from which progress is told, and how often
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def transfer(
             for again in (True, False):  # what was replaced or came damaged is fetched once more
                 try:
                     with partial.open("w+b", buffering=0) as file:
-                        received = Reading(source, file.fileno(), limit, report).run()
+                        received = Reading(source, file.fileno(), limit, report and _now_and_then(report)).run()
                 except Conflict:
                     if again:
                         continue
@@ -68,3 +70,15 @@ def _other_bytes(source: Source, actual: str, expected: Expected | None) -> User
         f"{source.uri} holds other bytes ({actual}) than pinned ({pinned}); "
         "restore the pinned version (make data) or pin the new one (dvc add)"
     )
+
+
+def _now_and_then(report: Report) -> Report:
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if total >= LARGE and (done == total or time.monotonic() - last >= REPORT_SECONDS):
+            last = time.monotonic()
+            report(done, total)
+
+    return tell
