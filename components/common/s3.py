@@ -87,11 +87,15 @@ class S3Store(ObjectStore):
         transfer(S3Source(self.bucket, self._key(key)), target)
 
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
+        return iter(self.tags(prefix))
+
+    def tags(self, prefix: str = "") -> dict[str, str]:
+        """Return the keys that start with ``prefix``, sorted, each with a tag that changes with the object."""
         start = f"{self.prefix}/" if self.prefix else ""
         with translated(self.uri):
             pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start + prefix)
-            names = sorted(entry["Key"][len(start) :] for page in pages for entry in page.get("Contents", ()))
-        return iter(names)
+            found = {entry["Key"][len(start) :]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
+        return dict(sorted(found.items()))
 
     def delete(self, key: str) -> None:  # noqa: D102
         with translated(self.uri_of(key)):
