@@ -15,7 +15,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
+.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom bench-ingest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ push: $(READY) ## Build and push the images, and record their digests in build/i
 sbom: $(READY) ## Write what is installed in each image to build/sbom/, as CycloneDX
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
+
+bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
+	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache
