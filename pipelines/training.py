@@ -101,7 +101,7 @@ def training(
     Args:
         dataset_pin: Version of the data set, see ingest_dataset.
         publish_to: URI of the model store.
-        base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the pretrained model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         champion_uri: The published version to beat; empty for none.
         seed: Seed of splits, new weights, dropout and the order of rows.
         train_file: Name of the training file; not needed when the data set is one file.

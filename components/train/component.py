@@ -42,7 +42,7 @@ def train_classifier(
         model: The fine-tuned model: save_pretrained files, the tokenizer, training.json.
         metrics: Validation metrics of the epoch that was kept, tokens, seconds, and an estimate of energy and cost.
         report: Loss and metric curves.
-        base_model: URI of the base model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the base model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         learning_rate: Peak learning rate, after a linear warm-up and before a linear decay.
