@@ -69,8 +69,8 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
     }
     config = directory / "s3.json"
     config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-    ports = _free_ports(3)
-    port = port or _free_ports(1)[0]
+    *ports, free = _free_ports(4)
+    port = port or free
     command = [
         weed,
         "server",
@@ -81,6 +81,7 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
         f"-s3.config={config}",
     ]
     command += ["-master.volumeSizeLimitMB=256", "-volume.max=64", f"-s3.port={port}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports, where a second server would fail
     command += [f"-{role}.port={number}" for role, number in zip(("master", "volume", "filer"), ports, strict=True)]
     log = directory / "server.log"
     with log.open("w") as output:
