@@ -87,7 +87,7 @@ class Schedule:
         hits: How often each fault was met.
     """
 
-    rules: list[Rule]
+    rules: list[Rule] = field(default_factory=list)
     draw: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311
     hits: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -135,17 +135,17 @@ class FaultProxy:
         kill: Kills the client.
     """
 
-    def __init__(self, upstream: str, schedule: Schedule, silence: float = 3.0) -> None:
+    def __init__(self, upstream: str, schedule: Schedule | None = None, silence: float = 3.0) -> None:
         """Prepare a proxy.
 
         Args:
             upstream: URL of the server.
-            schedule: What happens.
+            schedule: What happens; nothing if not given.
             silence: Seconds that are longer than the client waits.
         """
         parts = urlsplit(upstream)
         self.address = (parts.hostname or "", parts.port or 80)
-        self.schedule, self.silence = schedule, silence
+        self.schedule, self.silence = schedule or Schedule(), silence
         self.kill: Callable[[], object] = lambda: None
         self.first: dict[tuple[str, ...], Answer] = {}  # what was answered to each reading request
         self.server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
