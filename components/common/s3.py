@@ -7,7 +7,8 @@ Everything that differs between stores is set in the environment, as for the AWS
 - ``AWS_ENDPOINT_URL_S3``, ``AWS_REGION``, ``AWS_CA_BUNDLE``;
 - ``AWS_REQUEST_CHECKSUM_CALCULATION`` and ``AWS_RESPONSE_CHECKSUM_VALIDATION``: ``when_required`` for stores that know
   no checksums, else ``when_supported``;
-- ``AWS_MAX_ATTEMPTS``; ``KFP_TEXTCLF_S3_ADDRESSING``: ``path`` (default with an endpoint of one's own) or ``virtual``;
+- ``AWS_MAX_ATTEMPTS`` and ``AWS_RETRY_MODE``: 6 and ``standard`` if not set;
+- ``KFP_TEXTCLF_S3_ADDRESSING``: ``path`` (default with an endpoint of one's own) or ``virtual``;
 - ``KFP_TEXTCLF_S3_TIMEOUT``: seconds that a connection may be silent, 60 if not set.
 """
 
@@ -15,8 +16,10 @@ import contextlib
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,25 @@ FIXES = {
     "ExpiredTokenException": "renew the credentials",
     "InvalidToken": "renew the credentials",
     "RequestTimeTooSkewed": "set the clock of this machine",
+    "BadDigest": "run it again: what was sent was damaged on the way",
     "SlowDown": "try again later, or with less at once",
 }
+REQUIRED = {  # what the answer to an operation must hold
+    "CompleteMultipartUpload": "ETag",
+    "CreateMultipartUpload": "UploadId",
+    "GetObject": "ETag",
+    "HeadObject": "ETag",
+    "ListObjectsV2": "Name",
+    "PutObject": "ETag",
+    "UploadPart": "ETag",
+}
+DIGEST = "sha256-of-key-and-content"  # metadata of small objects
+WAITS = (0.2, 1.0)  # seconds before an object is read again
 ENVIRONMENT = "check the environment variables AWS_*"
+
+
+class _Spoiled(UserError):
+    """The answer broke off, or is not what was written."""
 
 
 class S3Store(ObjectStore):
@@ -52,20 +71,38 @@ class S3Store(ObjectStore):
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, key: str) -> Stored | None:  # noqa: D102  (as the interface says)
+        for wait in WAITS:
+            try:
+                return self._read(key)
+            except _Spoiled:  # boto3 repeats a request, but not the reading of its answer
+                time.sleep(wait)
+        return self._read(key)
+
+    def _read(self, key: str) -> Stored | None:
+        from botocore.exceptions import BotoCoreError
+        from urllib3.exceptions import HTTPError
+
+        where = self.uri_of(key)
         try:
-            with translated(self.uri_of(key)):
+            with translated(where):
                 answer = client().get_object(Bucket=self.bucket, Key=self._key(key))
-                return Stored(answer["Body"].read(), answer["ETag"])
         except NotFound:
             return None
+        try:
+            content = answer["Body"].read()
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise _Spoiled(f"{where}: {error}; check the store and the network, then run it again") from error
+        if answer["Metadata"].get(DIGEST, expected := _digest(key, content)) != expected:
+            raise _Spoiled(f"{where}: is not what was written there; check the store and the network")
+        return Stored(content, answer["ETag"])
 
     def write(self, key: str, content: bytes, expected: str | None = None) -> str:  # noqa: D102
-        condition: dict[str, str] = {}
+        options: dict[str, Any] = {"Metadata": {DIGEST: _digest(key, content)}}
         if expected is not None:
-            condition = {"IfNoneMatch": "*"} if expected == ABSENT else {"IfMatch": expected}
+            options |= {"IfNoneMatch": "*"} if expected == ABSENT else {"IfMatch": expected}
         try:
             with translated(self.uri_of(key)):
-                return client().put_object(Bucket=self.bucket, Key=self._key(key), Body=content, **condition)["ETag"]
+                return client().put_object(Bucket=self.bucket, Key=self._key(key), Body=content, **options)["ETag"]
         except (Conflict, NotFound):
             # A retry of a request whose answer was lost meets its own object.
             current = self.read(key)
@@ -115,6 +152,11 @@ def parse_s3_uri(uri: str, name: str) -> tuple[str, str]:
     return found[1], prefix
 
 
+def _digest(key: str, content: bytes) -> str:
+    """Return what a small object is recognised by, also where the store knows no checksums."""
+    return sha256(key.encode() + b"\0" + content).hexdigest()
+
+
 def _is_plain(key: str) -> bool:
     with contextlib.suppress(UserError):
         return bool(checked_key(key))
@@ -145,6 +187,9 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     addressing = environment.get("KFP_TEXTCLF_S3_ADDRESSING") or ("path" if endpoint else "auto")
     timeout = environment.get("KFP_TEXTCLF_S3_TIMEOUT") or "60"
+    retries: dict[str, Any] = {} if environment.get("AWS_RETRY_MODE") else {"mode": "standard"}
+    if not environment.get("AWS_MAX_ATTEMPTS"):
+        retries["total_max_attempts"] = ATTEMPTS
     if addressing not in ("auto", "path", "virtual"):
         raise UserError(f"KFP_TEXTCLF_S3_ADDRESSING={addressing!r}: is not one of auto, path, virtual")
     if not re.fullmatch(r"\d+(\.\d+)?", timeout) or not float(timeout):
@@ -153,13 +198,24 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
         session = Session()
         config = Config(
             s3={"addressing_style": addressing},
-            retries=None if "AWS_MAX_ATTEMPTS" in environment else {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries=retries,
             connect_timeout=10,
             read_timeout=float(timeout),
             max_pool_connections=16,
             signature_version="s3v4" if session.get_credentials() else UNSIGNED,
         )
-        return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
+        made = session.client("s3", region_name=session.region_name or "us-east-1", config=config)
+        made.meta.events.register("after-call.s3", _refuse_foreign)
+        return made
+
+
+def _refuse_foreign(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Refuse a success that is not a store's: the page of a proxy that wants a login, for example."""
+    if http_response.status_code < 300 and REQUIRED.get(model.name, "ResponseMetadata") not in parsed:
+        raise UserError(
+            f"{http_response.url.partition('?')[0]}: does not answer as an S3 store does; "
+            "check AWS_ENDPOINT_URL_S3 and the proxies on the way"
+        )
 
 
 @contextlib.contextmanager
@@ -173,27 +229,35 @@ def translated(where: str) -> Iterator[None]:
     """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
     try:
         yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if code in ("NoSuchKey", "404", "NotFound") or (status == 404 and code != "NoSuchBucket"):
-            raise NotFound(f"{where}: does not exist") from error
-        if status in (409, 412):
-            raise Conflict(f"{where}: was changed by somebody else meanwhile") from error
-        message = error.response.get("Error", {}).get("Message") or "no reason given"
-        raise UserError(f"{where}: {code}: {message}; {FIXES.get(code, 'check the store')}") from error
-    except Boto3Error as error:  # of a transfer in parts, which wraps what happened
+        raise _refusal(where, error) from error
+    except Boto3Error as error:  # of a transfer, which wraps what happened
         cause = error.__cause__ or error.__context__
+        if isinstance(cause, ClientError):
+            raise _refusal(where, cause) from error
         raise UserError(f"{where}: {cause or error}; check the store and the network, then run it again") from error
     except BotoCoreError as error:
         raise UserError(f"{where}: {error}; check the store, the network and {ENVIRONMENT[6:]}") from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ResponseParserError) as error:
         raise UserError(f"{where}: {error}; check the store and the network, then run it again") from error
     except ValueError as error:  # a malformed endpoint or setting
         if isinstance(error, UnicodeError):
             raise
         raise UserError(f"{where}: {error}; {ENVIRONMENT}") from error
+
+
+def _refusal(where: str, error: Any) -> UserError:
+    """Return the error for what the store said."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code in ("NoSuchKey", "404", "NotFound") or (status == 404 and code != "NoSuchBucket"):
+        return NotFound(f"{where}: does not exist")
+    if status in (409, 412):
+        return Conflict(f"{where}: was changed by somebody else meanwhile")
+    message = error.response.get("Error", {}).get("Message") or "no reason given"
+    return UserError(f"{where}: {code}: {message}; {FIXES.get(code, 'check the store')}")
