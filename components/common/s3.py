@@ -118,8 +118,10 @@ class S3Store(ObjectStore):
             client().upload_file(str(source), self.bucket, self._key(key), Config=config)
 
     def download(self, key: str, target: Path) -> None:  # noqa: D102
-        with translated(self.uri_of(key)):
-            client().download_file(self.bucket, self._key(key), str(target))
+        from kfp_textclf.components.common.s3_source import S3Source
+        from kfp_textclf.components.common.transfer import transfer
+
+        transfer(S3Source(self.bucket, self._key(key)), target)
 
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
         start = f"{self.prefix}/" if self.prefix else ""

@@ -80,9 +80,9 @@ def test_bad_size_is_refused(size: object) -> None:
         DatasetPin.parse(pin(entry(size=size)))
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/key", "ftp://host/x", "/local/path", "data:,x", "FILE:///x"])
+@pytest.mark.parametrize("uri", ["gs://bucket/key", "ftp://host/x", "/local/path", "data:,x", "FILE:///x"])
 def test_scheme_that_cannot_be_fetched_is_refused(uri: str) -> None:
-    with pytest.raises(UserError, match="cannot be fetched; use file://, http://, https://"):
+    with pytest.raises(UserError, match="cannot be fetched; use file://, http://, https://, s3://"):
         DatasetPin.parse(pin(entry(uri=uri)))
 
 
