@@ -12,6 +12,8 @@ _FOLDER_OF = {
     "ingest_dataset": "ingest",
     "prepare_dataset": "prepare",
     "train_classifier": "train",
+    "train_candidate": "candidate",
+    "select_best": "select",
     "export_onnx": "export",
     "evaluate_model": "evaluate",
     "publish_model": "publish",

@@ -3,13 +3,15 @@
     python -m kfp_textclf.pipelines.containers RUN       removes what a run that was killed left running
 
 A step is given what its own parameters name: the network when one of them is a remote URI, and otherwise none; the
-local files and directories among them, read-only, except the store that it publishes to; the environment for S3 when
-one of them is an ``s3://`` URI. That environment is never written down here, neither in logs nor in job files.
+local files and directories among them, read-only, except where it publishes to or keeps checkpoints; the environment
+for S3 when one of them is an ``s3://`` URI. That environment is never written down here, neither in logs nor in job
+files.
 """
 
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +25,7 @@ from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.sources import current_images
 
 RUN_LABEL = "kfp-textclf.run"
-WRITABLE = "publish_to"
+WRITABLE = ("checkpoint_uri", "publish_to")
 LOCAL_SCHEMES = ("file", "package")
 # Set here, they are set in the containers too.
 PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
@@ -141,10 +143,10 @@ def access(parameters: Mapping[str, Any]) -> tuple[bool, list[Any]]:
             remote = True
         elif uri.startswith("file://"):
             path = local_path(uri, name)
-            if name == WRITABLE:
+            if name in WRITABLE:
                 _make_directory(path, name)
             if path.exists():  # otherwise the step says what is missing
-                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name != WRITABLE)
+                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name not in WRITABLE)
     return remote, list(mounts.values())
 
 
@@ -159,7 +161,7 @@ def _network(remote: bool, s3: Mapping[str, str]) -> str:
     """Return the network mode; an endpoint on this machine itself is reached by its own network alone."""
     endpoint = s3.get("AWS_ENDPOINT_URL_S3") or s3.get("AWS_ENDPOINT_URL") or ""
     host = urlsplit(endpoint).hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
+    if host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host):
         return "host"
     return "bridge" if remote else "none"
 

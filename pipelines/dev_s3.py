@@ -146,11 +146,18 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> None:
-    """Run a server until Ctrl-C, and say how to use it."""
-    directory = Path(sys.argv[1]).resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Run a server while a command runs, or until Ctrl-C and say how to use it.
+
+    A server that the environment names already, such as the one of ``make dev-s3``, is used instead of a new one.
+    """
+    directory, command = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with s3_server(directory, int(os.environ.get("PORT", "8333"))) as server:
+        if command and os.environ.get("AWS_ENDPOINT_URL_S3"):
+            sys.exit(subprocess.call(command))  # noqa: S603
+        with s3_server(directory, 0 if command else int(os.environ.get("PORT", "8333"))) as server:
+            if command:
+                sys.exit(subprocess.call(command, env={**os.environ, **server.environment}))  # noqa: S603
             for name, value in server.environment.items():
                 print(f"export {name}={value}")
             print(f"# bucket s3://{server.bucket}, objects in {directory}; Ctrl-C ends it", flush=True)
@@ -159,7 +166,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        pass
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,15 @@ def training(
     early_stopping_patience: int = 2,
     metric_for_best_model: str = "matthews_correlation",
     precision: str = "auto",
+    checkpoint_uri: str = "",
+    checkpoint_steps: int = 200,
+    prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
+    promote_on: str = "not_worse",
     keep_versions: int = 0,
 ) -> TrainingOutputs:
     """Train a classifier on a pinned data set and publish it if it is good enough.
@@ -118,11 +122,15 @@ def training(
         early_stopping_patience: Epochs without improvement before training stops; 0 to train them all.
         metric_for_best_model: Metric on the validation rows that chooses the epoch.
         precision: bf16, fp32, or auto.
+        checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
+        checkpoint_steps: The most steps of work that are lost when it is killed.
+        prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: How far it may lie below the champion.
+        max_champion_drop: By how much more than chance it may lie below the champion.
+        promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
     """
@@ -158,6 +166,9 @@ def training(
         metric_for_best_model=metric_for_best_model,
         precision=precision,
         seed=seed,
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_steps=checkpoint_steps,
+        prices=prices,
     )
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(
@@ -169,6 +180,7 @@ def training(
         max_int8_drop=max_int8_drop,
         min_baseline_gain=min_baseline_gain,
         max_champion_drop=max_champion_drop,
+        promote_on=promote_on,
     )
     gate(
         verdict=evaluated.outputs["verdict"],

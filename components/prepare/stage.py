@@ -8,6 +8,7 @@ from typing import Any
 from kfp_textclf.components.common.artifacts import atomic_directory, verified, write_json
 from kfp_textclf.components.common.base_models import resolve_base_model
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.tokenising import load_tokenizer, save_tokenizer, tokenise
 from kfp_textclf.components.prepare.cleaning import (
     Cleaned,
     Row,
@@ -19,7 +20,6 @@ from kfp_textclf.components.prepare.cleaning import (
 from kfp_textclf.components.prepare.data_report import data_report
 from kfp_textclf.components.prepare.readers import Columns, read_rows
 from kfp_textclf.components.prepare.splitting import stratified_split
-from kfp_textclf.components.prepare.tokenising import load_tokenizer, save_tokenizer, tokenise
 
 READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 
