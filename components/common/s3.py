@@ -17,9 +17,10 @@ import os
 import re
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class S3Store(ObjectStore):
         except (BotoCoreError, HTTPError, OSError) as error:
             raise _Spoiled(f"{where}: {error}; check the store and the network, then run it again") from error
         if answer["Metadata"].get(DIGEST, expected := _digest(key, content)) != expected:
-            raise _Spoiled(f"{where}: is not what was written there; check the store and the network")
+            raise _Spoiled(f"{where}: is not what was written there; check the network, or write it anew")
         return Stored(content, answer["ETag"])
 
     def write(self, key: str, content: bytes, expected: str | None = None) -> str:  # noqa: D102
@@ -215,7 +216,23 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
         )
         made = session.client("s3", region_name=session.region_name or "us-east-1", config=config)
         made.meta.events.register("after-call.s3", _refuse_foreign)
+        if made.meta.config.request_checksum_calculation == "when_required":
+            for operation in ("PutObject", "UploadPart"):
+                made.meta.events.register(f"before-call.s3.{operation}", _add_md5)
         return made
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Let a store that knows no other checksums refuse what was damaged on the way."""
+    body = params["body"]
+    if hasattr(body, "read"):
+        digest, start = md5(usedforsecurity=False), body.tell()
+        while chunk := body.read(1 << 20):
+            digest.update(chunk)
+        body.seek(start)
+    else:
+        digest = md5(body, usedforsecurity=False)
+    params["headers"]["Content-MD5"] = b64encode(digest.digest()).decode()
 
 
 def _refuse_foreign(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
