@@ -47,6 +47,9 @@ dev-s3: $(READY) ## Run an S3 server here until Ctrl-C, and print how to reach i
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
 
+bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
+
 test: $(READY) ## Run all tests [ARGS="-k prepare"]
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 

@@ -11,6 +11,7 @@ from typing import Any
 _FOLDER_OF = {
     "ingest_dataset": "ingest",
     "prepare_dataset": "prepare",
+    "compare_dataset": "compare",
     "train_classifier": "train",
     "train_candidate": "candidate",
     "select_best": "select",

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kfp_textclf.components.common.data_checks import CheckSettings
 from kfp_textclf.components.common.errors import UserError
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
@@ -38,6 +39,14 @@ class Prepare(_Section):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     test_fraction: float = Field(default=0.1, gt=0, lt=1)
     max_length: int = Field(default=128, ge=8)
+    checks: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _keep_what_differs(self) -> "Prepare":
+        """Refuse unknown checks (``UserError``); keep levels and limits that are not the default ones."""
+        self.checks, self.limits = CheckSettings.parse(self.checks, self.limits).changed()
+        return self
 
 
 class Prices(_Section):

@@ -9,6 +9,7 @@ from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
+from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.components.select.sweep_report import sweep_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
@@ -140,6 +141,7 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
     blocks.insert(-3, _curves(run))
     if "sweep" in metrics:
         blocks[2:2] = sweep_blocks(metrics["sweep"]["ranking"], metrics["sweep"]["metric"])
+    blocks += comparison_blocks(read_json(run.artifact("comparison") / "comparison.json"))
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks
 

@@ -6,6 +6,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
+    compare_dataset,
     evaluate_model,
     export_onnx,
     ingest_dataset,
@@ -23,6 +24,7 @@ class SweepOutputs(NamedTuple):
 
     raw: Dataset
     dataset: Dataset
+    comparison: Artifact
     model: Model
     onnx: Model
     onnx_int8: Model
@@ -93,15 +95,12 @@ def sweep(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     max_length: int = 128,
+    checks: dict = {},  # noqa: B006
+    limits: dict = {},  # noqa: B006
     metric_for_best_model: str = "matthews_correlation",
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
-    prices: dict = {  # noqa: B006
-        "cpu_core_hour": 0.04,
-        "gpu_hour": {"nvidia-t4": 0.35, "nvidia-l4": 0.7, "nvidia-a100": 3.7},
-        "watts_per_core": 10,
-        "gpu_watts": {"nvidia-t4": 70, "nvidia-l4": 72, "nvidia-a100": 400},
-    },
+    prices: dict = {},  # noqa: B006
     opset: int = 17,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
@@ -136,6 +135,8 @@ def sweep(
         validation_fraction: Share of the training rows kept apart for choices made during training.
         test_fraction: Share of the rows held out when there is no test_file.
         max_length: Longest text in tokens; longer ones are cut.
+        checks: Level of a check of the data, by its name: error, warn or off.
+        limits: What a check of the data tolerates, by its name.
         metric_for_best_model: Metric on the validation rows that chooses the epoch and the winner.
         checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
         checkpoint_steps: The most steps of work that are lost when it is killed.
@@ -166,6 +167,11 @@ def sweep(
         test_fraction=test_fraction,
         max_length=max_length,
         seed=seed,
+        checks=checks,
+        limits=limits,
+    )
+    compared = compare_dataset(
+        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
     with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:
         screened = train_candidate(
@@ -173,7 +179,7 @@ def sweep(
             candidate=candidate,
             base_model=base_model,
             screening_epochs=screening_epochs,
-        )
+        ).after(compared)
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
@@ -208,6 +214,7 @@ def sweep(
     return SweepOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         model=best.output,
         onnx=exported.outputs["onnx"],
         onnx_int8=exported.outputs["onnx_int8"],

@@ -1,4 +1,4 @@
-"""The training pipeline: ingest, prepare, train, export, evaluate, gate, publish."""
+"""The training pipeline: ingest, prepare, compare, train, export, evaluate, gate, publish."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
+    compare_dataset,
     evaluate_model,
     export_onnx,
     ingest_dataset,
@@ -20,6 +21,7 @@ class TrainingOutputs(NamedTuple):
 
     raw: Dataset
     dataset: Dataset
+    comparison: Artifact
     model: Model
     onnx: Model
     onnx_int8: Model
@@ -71,6 +73,8 @@ def training(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     max_length: int = 128,
+    checks: dict = {},  # noqa: B006
+    limits: dict = {},  # noqa: B006
     epochs: int = 4,
     batch_size: int = 16,
     learning_rate: float = 2e-4,
@@ -112,6 +116,8 @@ def training(
         validation_fraction: Share of the training rows kept apart for choices made during training.
         test_fraction: Share of the rows held out when there is no test_file.
         max_length: Longest text in tokens; longer ones are cut.
+        checks: Level of a check of the data, by its name: error, warn or off.
+        limits: What a check of the data tolerates, by its name.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         learning_rate: Peak learning rate.
@@ -151,6 +157,11 @@ def training(
         test_fraction=test_fraction,
         max_length=max_length,
         seed=seed,
+        checks=checks,
+        limits=limits,
+    )
+    compared = compare_dataset(
+        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
     trained = train_classifier(
         dataset=prepared.outputs["dataset"],
@@ -169,7 +180,7 @@ def training(
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
         prices=prices,
-    )
+    ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
@@ -192,6 +203,7 @@ def training(
     return TrainingOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         model=trained.outputs["model"],
         onnx=exported.outputs["onnx"],
         onnx_int8=exported.outputs["onnx_int8"],

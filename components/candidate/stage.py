@@ -119,22 +119,21 @@ def _whole(value: Any) -> Any:
 
 def _retokenised(dataset: Path, base_model: str, output: Path) -> Path:
     """Write the data set with the tokens of another base model."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from kfp_textclf.components.common.base_models import resolve_base_model
-    from kfp_textclf.components.common.tokenising import load_tokenizer, save_tokenizer, tokenise
+    from kfp_textclf.components.common.tokenising import TokenisedTable, load_tokenizer, save_tokenizer
 
     directory = resolve_base_model(base_model)
     truncation = read_json(dataset / "tokenizer.json").get("truncation") or {"max_length": 128}
     tokenizer = load_tokenizer(directory, truncation["max_length"])
     with atomic_directory(output, "train_candidate") as target:
         for split in ("train", "validation"):
-            table = pq.read_table(dataset / f"{split}.parquet", columns=["text", "label"])
-            ids = tokenise(tokenizer, table["text"].to_pylist()).ids
-            table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
-            table = table.append_column("length", pa.array([len(row) for row in ids], pa.int32()))
-            pq.write_table(table, target / f"{split}.parquet")
+            file = pq.ParquetFile(dataset / f"{split}.parquet")
+            with TokenisedTable(target / f"{split}.parquet", tokenizer) as table:
+                for batch in file.iter_batches(columns=["text", "label"]):
+                    for row in batch.to_pylist():
+                        table.add(row["text"], row["label"])
         shutil.copyfile(dataset / "labels.json", target / "labels.json")
         save_tokenizer(tokenizer, directory, target)
     return output

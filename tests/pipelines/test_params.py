@@ -83,3 +83,26 @@ def test_a_price_is_one_of_the_table(params_file: Path):
     arguments = load_params(params_file, ["train.prices.cpu_core_hour=0.1"]).arguments()
     assert arguments["prices"]["cpu_core_hour"] == 0.1
     assert Prices.parse(arguments["prices"]).gpu_hour["nvidia-l4"] > 0
+
+
+def test_checks_are_merged_with_the_defaults_and_only_what_differs_is_passed_on(params_file: Path):
+    text = MINIMAL + "prepare: {checks: {link: off, markup: error, formula: warn}, limits: {link: 0.5, empty: 0.01}}\n"
+    params_file.write_text(text, encoding="utf-8")
+    arguments = load_params(params_file, ["prepare.checks.markup=warn", "prepare.limits.min_characters=4"]).arguments()
+    assert arguments["checks"] == {"link": "off"}, "a bare off is false in YAML"
+    assert arguments["limits"] == {"link": 0.5, "min_characters": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prepare.checks.marcup=warn", r"^prepare\.checks\.marcup: unknown check; did you mean markup\?"),
+        ("prepare.checks.markup=fatal", r"^prepare\.checks\.markup='fatal': is not one of error, warn, off"),
+        ("prepare.limits.markup=some", r"^prepare\.limits\.markup='some': is not a number"),
+        ("prepare.limits={markup: -1}", r"^prepare\.limits\.markup=-1: is not a number of 0 or more"),
+        ("prepare.checks=markup", r"^prepare\.checks='markup': .*dictionary"),
+    ],
+)
+def test_check_that_is_none_is_refused_by_name(params_file: Path, override: str, message: str):
+    with pytest.raises(UserError, match=message):
+        load_params(params_file, [override])
