@@ -85,6 +85,9 @@ sbom: $(READY) ## Write what is installed in each image to build/sbom/, as Cyclo
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
 
+bench-faults: $(READY) ## Run seeded schedules of faults between clients and an S3 server [SCHEDULES=200] [SEED=0]: benchmarks/results/faults.json
+	@$(BIN)/python benchmarks/faults.py $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
+
 bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
 	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
 

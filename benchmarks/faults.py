@@ -3,7 +3,7 @@
     make bench-faults [SCHEDULES=200] [SEED=0]
 
 Each schedule is drawn from its seed (`fault_proxy.Schedule`) and plays in an empty prefix of one server: clients in
-processes of their own ingest, publish, read, roll back or prune through the proxy (`fault_scenarios.SCENARIOS`). Each
+processes of their own ingest, publish, read, roll back or prune through the proxy (`SCENARIOS`). Each
 of them must end in the right result or in one clear error, and so must one that tries again without faults afterwards.
 The server is then read without faults, by code that shares nothing with what is tested.
 
@@ -34,12 +34,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fault_proxy import FaultProxy, Schedule
-from fault_scenarios import SCENARIOS, Harm, Outcome, Place, Scenario, run_client
+from fault_publishing import Publish, PublishAndPrune, PublishTogether, Read, Rollback
+from fault_scenarios import Harm, Ingest, IngestHttp, Objects, Outcome, Place, Scenario, run_client
 
 from kfp_textclf.components.common.artifacts import write_json
 from kfp_textclf.pipelines.dev_s3 import S3Server, s3_server
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the proxy is the tests'
+from fault_proxy import FaultProxy, Schedule
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    "ingest_s3": Ingest,
+    "ingest_http": IngestHttp,
+    "objects": Objects,
+    "publish": Publish,
+    "publish_together": PublishTogether,
+    "publish_and_prune": PublishAndPrune,
+    "rollback": Rollback,
+    "read": Read,
+}
 RESULTS = Path(__file__).parent / "results" / "faults.json"
 HUNG = 240.0  # seconds after which a client counts as hung; retries of everything end long before
 TOGETHER = 6  # schedules at once: they mostly wait
@@ -63,7 +76,7 @@ def run_schedules(server: S3Server, numbers: Iterable[int], seed: str, directory
         What `RESULTS` holds; and ``details``, a line about each harm.
     """
     os.environ.update(server.environment)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["fault_scenarios"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["fault_publishing"])
     names, outcomes, harm, count = list(SCENARIOS), Counter[tuple[str, str, str]](), asdict(Harm()), 0
 
     def run(number: int) -> tuple[Harm, list[tuple[str, str, str]]]:
@@ -100,7 +113,7 @@ def _run_schedule(server: S3Server, name: str, seed: str, directory: Path) -> tu
             proxy.schedule = Schedule.from_seed(f"{seed} {number}", kind.keys)
             unchecked = UNCHECKED if proxy.schedule.draw.random() < 0.5 else {}
             settings.append({**calm, **IMPATIENT, **unchecked, "AWS_ENDPOINT_URL_S3": proxy.url})
-        first = _run_clients(scenario, name, settings, proxies)
+        first = _run_clients(scenario, settings, proxies)
         met = [proxy.schedule.hits for proxy in proxies]
         scenario.judge(first, harm)
         for proxy in proxies:
@@ -110,7 +123,7 @@ def _run_schedule(server: S3Server, name: str, seed: str, directory: Path) -> tu
             if not _is_clear(outcome, met[number]):
                 harm.unclear.append(f"{outcome.how}: {outcome.value}")
             if outcome.how != "right":
-                last[number] = _run_clients(scenario, name, [calm], numbers=[number])[0]
+                last[number] = _run_clients(scenario, [calm], numbers=[number])[0]
                 if last[number].how != "right" and not scenario.may_refuse(str(last[number].value)):
                     harm.unclear.append(f"after {outcome.value}, without faults: {last[number].value}")
         if last != first:
@@ -123,7 +136,6 @@ def _run_schedule(server: S3Server, name: str, seed: str, directory: Path) -> tu
 
 def _run_clients(
     scenario: Scenario,
-    name: str,
     settings: Sequence[Mapping[str, str]],
     proxies: Sequence[FaultProxy] = (),
     numbers: Sequence[int] | None = None,
@@ -133,7 +145,7 @@ def _run_clients(
     running = []
     for number, environment in zip(numbers or range(len(settings)), settings, strict=True):
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=run_client, args=(sender, name, scenario.place, number, environment))
+        process = context.Process(target=run_client, args=(sender, type(scenario), scenario.place, number, environment))
         process.start()
         sender.close()
         if proxies:
@@ -173,7 +185,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--schedules", type=int, default=200)
     parser.add_argument("--seed", default="0", help="of all; the seeds of schedules are SEED/0, SEED/1, ...")
-    parser.add_argument("--only", type=int, help="run just this one of them, and keep no results")
+    parser.add_argument("--only", type=int, help="run just this one of them, and write no results")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     numbers = range(options.schedules) if options.only is None else [options.only]
     start = time.monotonic()
@@ -186,8 +199,8 @@ def main() -> int:
     print("\n".join(details))
     print(f"{results['schedules']} schedules in {time.monotonic() - start:.0f} s")
     if options.only is None:
-        RESULTS.parent.mkdir(exist_ok=True)
-        write_json(RESULTS, results)
+        options.output.parent.mkdir(exist_ok=True)
+        write_json(options.output, results)
     return int(bool(details))
 
 

@@ -88,7 +88,7 @@ class Schedule:
     """
 
     rules: list[Rule] = field(default_factory=list)
-    draw: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311
+    draw: random.Random = field(default_factory=lambda: random.Random(0))
     hits: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,7 +101,7 @@ class Schedule:
             keys: Regular expressions to draw from: the requests that matter.
             faults: Faults to draw from.
         """
-        draw = random.Random(seed)  # noqa: S311
+        draw = random.Random(seed)
         rules = []
         for _ in range(draw.choice((1, 1, 2))):
             times = draw.choice((1, 1, 2, 4, FOREVER))
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.kill()
         self._send(self._spoiled(fault, answer, first), fault)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
     def _spoiled(self, fault: str, answer: Answer, first: Answer) -> Answer:
         """Return what the client is told instead."""
