@@ -85,13 +85,14 @@ sbom: $(READY) ## Write what is installed in each image to build/sbom/, as Cyclo
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
 
-<<<<<<< HEAD
+bench-faults: $(READY) ## Run seeded schedules of faults between clients and an S3 server [SCHEDULES=200] [SEED=0]: benchmarks/results/faults.json
+	@$(BIN)/python benchmarks/faults.py $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
+
 bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
 	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
-=======
+
 bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
->>>>>>> ingest
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache
