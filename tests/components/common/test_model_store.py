@@ -320,9 +320,6 @@ class Interrupted(ObjectStore):
     def keys(self, prefix: str = "") -> Iterator[str]:
         return self.inner.keys(prefix)
 
-    def size(self, key: str) -> int | None:
-        return self.inner.size(key)
-
     def delete(self, key: str) -> None:
         self._change("delete", key)
 
