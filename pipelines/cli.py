@@ -75,6 +75,37 @@ def predict(
         predict_texts(model, texts or (line.rstrip("\r\n") for line in sys.stdin), sys.stdout)
 
 
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_A RUN_B...",
+            help="A run below runs/ or its directory, `latest`, `workspace` (outputs of dvc repro), a DVC revision or "
+            "experiment, kfp:RUN_ID, or the directory of an offline W&B run.",
+        ),
+    ],
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
+) -> None:
+    """Compare runs with the first: metrics, parameters, data, and whether they differ by more than chance."""
+    import json
+
+    from kfp_textclf.pipelines.compare import compare_runs, load_run
+    from kfp_textclf.pipelines.comparison_report import in_html, in_text
+
+    if len(names) < 2:
+        raise UserError("compare: needs at least two runs, such as `kfp-textclf compare latest workspace`")
+    comparison = compare_runs([load_run(name, runs) for name in names])
+    if html:
+        try:
+            html.write_text(in_html(comparison), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{html}: cannot be written ({error.strerror}); choose another file") from error
+    print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
+
+
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
 app.add_typer(track, name="track")
 

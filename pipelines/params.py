@@ -68,6 +68,7 @@ class Evaluate(_Section):
     max_int8_drop: float = Field(default=0.01, ge=0, le=2)
     min_baseline_gain: float = Field(default=0.0, ge=-2, le=2)
     max_champion_drop: float = Field(default=0.0, ge=0, le=2)
+    promote_on: Literal["not_worse", "better"] = "not_worse"
 
 
 class Publish(_Section):

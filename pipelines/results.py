@@ -42,8 +42,9 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
         "arguments": run.arguments,
         "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in run.steps],
     }
-    for drawing in run.artifact("evaluation").glob("*.png"):
-        shutil.copyfile(drawing, run.directory / drawing.name)
+    for pattern in ("*.png", "predictions.csv"):
+        for file in run.artifact("evaluation").glob(pattern):
+            shutil.copyfile(file, run.directory / file.name)
     (run.directory / "models").mkdir()
     for model in MODELS:
         _link(run.artifact(model), run.directory / "models" / model)

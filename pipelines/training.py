@@ -83,6 +83,7 @@ def training(
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
+    promote_on: str = "not_worse",
 ) -> TrainingOutputs:
     """Train a classifier on a pinned data set and publish it if it is good enough.
 
@@ -118,7 +119,8 @@ def training(
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: How far it may lie below the champion.
+        max_champion_drop: By how much more than chance it may lie below the champion.
+        promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
     """
     ingested = ingest_dataset(dataset_pin=dataset_pin)
     prepared = prepare_dataset(
@@ -163,6 +165,7 @@ def training(
         max_int8_drop=max_int8_drop,
         min_baseline_gain=min_baseline_gain,
         max_champion_drop=max_champion_drop,
+        promote_on=promote_on,
     )
     gate(
         verdict=evaluated.outputs["verdict"],

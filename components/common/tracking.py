@@ -2,7 +2,7 @@
 
 Read from the environment alone, so that nothing of it enters parameters, KFP's cache key or an artifact:
 
-- ``WANDB_MODE``: ``online``, ``offline`` or ``disabled``; unset, it is online if there is a ``WANDB_API_KEY``, else none;
+- ``WANDB_MODE``: ``online``, ``offline`` or ``disabled``; unset: online with a ``WANDB_API_KEY``, none without;
 - ``KFP_TEXTCLF_RUN``: the pipeline run, by which W&B groups its steps: the label ``pipeline/runid`` of a pod, the
   directory of a local run;
 - ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_BASE_URL``, ``WANDB_DIR`` and others as W&B documents them.
