@@ -114,6 +114,7 @@ class TrackedRun:
         )
         self._run = wandb.init(
             project=os.environ["WANDB_PROJECT"],
+            dir=os.environ["WANDB_DIR"],  # wandb itself reads it once a process
             mode="online" if mode == "online" else "offline",
             id=hashlib.sha256(work).hexdigest()[:16] if group else None,
             resume="allow" if group and mode == "online" else None,
