@@ -15,7 +15,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
+.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom bench-preemption clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ push: $(READY) ## Build and push the images, and record their digests in build/i
 sbom: $(READY) ## Write what is installed in each image to build/sbom/, as CycloneDX
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
+
+bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
+	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

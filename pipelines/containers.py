@@ -3,7 +3,7 @@
     python -m kfp_textclf.pipelines.containers RUN       removes what a run that was killed left running
 
 A step is given what its own parameters name: the network when one of them is a remote URI, and otherwise none; the
-local files and directories among them, read-only, except the store that it publishes to.
+local files and directories among them, read-only, except where it publishes to or keeps checkpoints.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.sources import current_images
 
 RUN_LABEL = "kfp-textclf.run"
-WRITABLE = "publish_to"
+WRITABLE = ("checkpoint_uri", "publish_to")
 LOCAL_SCHEMES = ("file", "package")
 # Set here, they are set in the containers too.
 PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
@@ -132,10 +132,10 @@ def access(parameters: Mapping[str, Any]) -> tuple[bool, list[Any]]:
             remote = True
         elif uri.startswith("file://"):
             path = local_path(uri, name)
-            if name == WRITABLE:
+            if name in WRITABLE:
                 _make_directory(path, name)
             if path.exists():  # otherwise the step says what is missing
-                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name != WRITABLE)
+                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name not in WRITABLE)
     return remote, list(mounts.values())
 
 

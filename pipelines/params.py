@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +40,15 @@ class Prepare(_Section):
     max_length: int = Field(default=128, ge=8)
 
 
+class Prices(_Section):
+    """Prices and powers that energy and cost are estimated by; the GPUs by name."""
+
+    cpu_core_hour: float = Field(default=0.04, ge=0)
+    gpu_hour: dict[str, Annotated[float, Field(ge=0)]] = {"nvidia-t4": 0.35, "nvidia-l4": 0.7, "nvidia-a100": 3.7}
+    watts_per_core: float = Field(default=10, ge=0)
+    gpu_watts: dict[str, Annotated[float, Field(ge=0)]] = {"nvidia-t4": 70, "nvidia-l4": 72, "nvidia-a100": 400}
+
+
 class Train(_Section):
     """Parameters of ``train_classifier``."""
 
@@ -53,6 +62,9 @@ class Train(_Section):
     early_stopping_patience: int = Field(default=2, ge=0)
     metric_for_best_model: Literal["matthews_correlation", "macro_f1", "accuracy", "loss"] = "matthews_correlation"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    checkpoint_uri: str = Field(default="", pattern=r"^$|^(file|s3)://.")
+    checkpoint_steps: int = Field(default=200, ge=1)
+    prices: Prices = Prices()
 
 
 class Export(_Section):

@@ -78,6 +78,14 @@ def training(
     early_stopping_patience: int = 2,
     metric_for_best_model: str = "matthews_correlation",
     precision: str = "auto",
+    checkpoint_uri: str = "",
+    checkpoint_steps: int = 200,
+    prices: dict = {  # noqa: B006
+        "cpu_core_hour": 0.04,
+        "gpu_hour": {"nvidia-t4": 0.35, "nvidia-l4": 0.7, "nvidia-a100": 3.7},
+        "watts_per_core": 10,
+        "gpu_watts": {"nvidia-t4": 70, "nvidia-l4": 72, "nvidia-a100": 400},
+    },
     opset: int = 17,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
@@ -115,6 +123,9 @@ def training(
         early_stopping_patience: Epochs without improvement before training stops; 0 to train them all.
         metric_for_best_model: Metric on the validation rows that chooses the epoch.
         precision: bf16, fp32, or auto.
+        checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
+        checkpoint_steps: The most steps of work that are lost when it is killed.
+        prices: Table for the estimate of energy and cost, see train_classifier.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
@@ -154,6 +165,9 @@ def training(
         metric_for_best_model=metric_for_best_model,
         precision=precision,
         seed=seed,
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_steps=checkpoint_steps,
+        prices=prices,
     )
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(

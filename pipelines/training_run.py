@@ -17,7 +17,7 @@ from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
 from kfp_textclf.pipelines.results import write_results
 
-ARTIFACTS, STORE = "artifacts", "store"
+ARTIFACTS, STORE, CHECKPOINTS = "artifacts", "store", "checkpoints"
 
 
 def run_training(
@@ -68,6 +68,8 @@ def pipeline_arguments(params: Params, root: Path, runs: Path) -> dict[str, Any]
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
     if not arguments["publish_to"]:
         arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
+    if not arguments["checkpoint_uri"]:
+        arguments["checkpoint_uri"] = (runs.resolve() / CHECKPOINTS).as_uri()
     arguments["champion_uri"] = _champion_to_beat(arguments, runs)
     return arguments
 

@@ -116,7 +116,7 @@ def test_a_step_has_the_network_only_if_a_parameter_needs_it(parameters: dict, n
     assert engine.asked["network_mode"] == network
 
 
-def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_path: Path):
+def test_a_step_sees_what_its_parameters_name_and_writes_to_its_stores_alone(tmp_path: Path):
     (tmp_path / "train set.csv").touch()
     (tmp_path / "model").mkdir()
     remote, mounts = access(
@@ -125,6 +125,7 @@ def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_
             "base_model": (tmp_path / "model").as_uri(),
             "champion_uri": (tmp_path / "absent").as_uri(),
             "publish_to": (tmp_path / "store" / "new").as_uri(),
+            "checkpoint_uri": (tmp_path / "checkpoints").as_uri(),
         }
     )
     assert not remote
@@ -134,6 +135,7 @@ def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_
             (tmp_path / "train set.csv", True),
             (tmp_path / "model", True),
             (tmp_path / "store" / "new", False),
+            (tmp_path / "checkpoints", False),
         )
     ]
     assert (tmp_path / "store" / "new").is_dir()

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 from support import CITIES, read, tiny_rows, write_csv
 
+from kfp_textclf.components.common.artifacts import sha256_of
+
 STEPS = ["ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model", "publish-model"]
 QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
 
@@ -76,20 +78,22 @@ def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNames
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 180
 
 
-@pytest.mark.parametrize("victim", ["step", "run"])
+@pytest.mark.parametrize("victim", ["step", "step by SIGTERM", "run"])
 def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: SimpleNamespace, victim: str):
     command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "run", "--set", "evaluate.floor=-1"]
     process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    for line in process.stderr:
-        if re.search(r"\[3/6\].*train-classifier", line):
-            break
-    step = wait_for(lambda: [pid for pid in processes(project.root) if "executor_main" in command_line(pid)])
-    os.kill(step[0] if victim == "step" else process.pid, signal.SIGKILL)
+    checkpoints = project.runs / "checkpoints"
+    wait_for(lambda: list(checkpoints.rglob("manifest.json")), seconds=120)  # in the middle of the training
+    steps = [pid for pid in processes(project.root) if "executor_main" in command_line(pid)]
+    for pid in [process.pid] if victim == "run" else steps:
+        if victim != "step by SIGTERM" or "python" in command_line(pid).split()[0]:
+            os.kill(pid, signal.SIGTERM if victim == "step by SIGTERM" else signal.SIGKILL)
     rest = process.communicate()[1]
-    if victim == "step":
+    if victim != "run":
         assert process.returncode == 1
         assert "train-classifier failed" in rest
+    if victim == "step by SIGTERM":
+        assert re.search(r"stopped by SIGTERM at step \d+ of 195", rest)
     wait_for(lambda: not processes(project.root))
     assert not (project.runs / "latest").exists()
 
@@ -97,10 +101,16 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     assert done.code == 0, done.err
     resumed = read(project.runs / "latest" / "metrics.json")
     assert [step["cached"] for step in resumed["steps"]][:3] == [True, True, False]
+    log = (project.runs / "latest" / "logs" / "3-train-classifier.log").read_text()
+    assert re.search(r"^ *resumed from step [1-9]\d* of 195$", log, flags=re.MULTILINE)
+    assert not [path for path in checkpoints.rglob("*") if path.is_file()]
 
     undisturbed = project.run("run", "--runs", "elsewhere", "--set", "evaluate.floor=-1")
     assert undisturbed.code == 0, undisturbed.err
     assert quality(read(project.root / "elsewhere" / "latest" / "metrics.json")) == quality(resumed)
+    trained = [sha256_of(path) for path in project.root.glob("*/artifacts/**/model.safetensors")]
+    assert len(trained) == 2
+    assert len(set(trained)) == 1
 
 
 def processes(root: Path) -> list[int]:
