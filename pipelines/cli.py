@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines import models
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+app.add_typer(models.app, name="models")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a parameter: train.epochs=2. Repeatable.")]
@@ -57,7 +60,9 @@ def compile_(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Directory of a published or exported model.")],
+    model: Annotated[
+        str, typer.Argument(help="Directory of a model, or URI of a published version or of a store (its champion).")
+    ],
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; read from standard input, one a line, when none.")
     ] = None,

@@ -87,6 +87,7 @@ class Publish(_Section):
     """Parameters of ``publish_model``."""
 
     publish_to: str = ""
+    keep_versions: int = Field(default=0, ge=0)
 
 
 class Params(_Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore
-from kfp_textclf.components.common.object_store import local_path
+from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
@@ -49,8 +49,7 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
     for model in MODELS:
         _link(run.artifact(model), run.directory / "models" / model)
     if metrics["published"]:
-        version = local_path(metrics["published"]["uri"], "publish_to")
-        _link(version, run.directory / "models" / "published")
+        _place(metrics["published"]["uri"], run.directory / "models" / "published")
     title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
     (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
     (run.directory / "report.md").write_text(render_markdown(title, subtitle, blocks), encoding="utf-8")
@@ -61,6 +60,15 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
 
 def _link(target: Path, link: Path) -> None:
     link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def _place(uri: str, path: Path) -> None:
+    """Link to a published version on this machine; copy one from elsewhere, so that the run stays whole."""
+    version = open_version(uri, "publish_to")
+    if uri.startswith("file://"):
+        _link(version, path)
+    else:
+        shutil.copytree(version, path)
 
 
 def _dataset(run: LocalRun, name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class TrainingOutputs(NamedTuple):
 
 
 @dsl.pipeline(name="gate", description="Publish a model if it was promoted.")
-def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str):
+def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str, keep_versions: int = 0):
     """Publish a model if it was promoted.
 
     A pipeline of its own because kfp.local resolves a named output, such as the verdict, in a condition only when it
@@ -40,9 +40,12 @@ def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish
         model: The int8 model.
         evaluation: Its evaluation.
         publish_to: URI of the model store.
+        keep_versions: How many of the newest versions to keep; 0 keeps all.
     """
     with dsl.If(verdict == "promote", name="promoted"):
-        publishing = publish_model(model=model, evaluation=evaluation, publish_to=publish_to)
+        publishing = publish_model(
+            model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
+        )
         publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
 
 
@@ -92,6 +95,7 @@ def training(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    keep_versions: int = 0,
 ) -> TrainingOutputs:
     """Train a classifier on a pinned data set and publish it if it is good enough.
 
@@ -132,6 +136,8 @@ def training(
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
+            keeps all.
     """
     ingested = ingest_dataset(dataset_pin=dataset_pin)
     prepared = prepare_dataset(
@@ -186,6 +192,7 @@ def training(
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        keep_versions=keep_versions,
     )
     return TrainingOutputs(
         raw=ingested.outputs["raw"],

@@ -79,7 +79,8 @@ def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
 
     Otherwise running the same thing twice would compare a model with itself.
     """
-    champion = ModelStore.open(arguments["publish_to"]).champion()
+    store = ModelStore.open(arguments["publish_to"])
+    champion = store.champion()
     if not champion:
         return ""
     for file in sorted(runs.glob("*/metrics.json"), reverse=True):
@@ -87,7 +88,7 @@ def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
         same = {**earlier["arguments"], "champion_uri": ""} == {**arguments, "champion_uri": ""}
         if same and (earlier["published"] or {}).get("version") == champion["version"]:
             return earlier["arguments"]["champion_uri"]
-    return champion["uri"]
+    return store.uri_of(champion["version"])  # as the store is called now
 
 
 def summary(metrics: dict[str, Any], directory: Path, seconds: float) -> str:

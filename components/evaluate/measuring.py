@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.classification import confusion_matrix, quality
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.object_store import local_path
+from kfp_textclf.components.common.published import open_version, version_uri
 from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, read_temperature, score
 from kfp_textclf.components.common.significance import Comparison, compare
 from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
@@ -109,7 +109,8 @@ def measure_champion(
     Returns:
         The champion's quality, and the comparison in which it is the first model and the challenger the second.
     """
-    directory = verified(local_path(uri, "champion_uri"))
+    uri = version_uri(uri, "champion_uri")
+    directory = open_version(uri, "champion_uri")
     classifier = OnnxClassifier(directory)
     every = sorted({*labels, *classifier.labels})
     answers = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]

@@ -70,7 +70,8 @@ def evaluate(
         onnx: Directory of the fp32 model, with torch's reference answers.
         onnx_int8: Directory of the int8 model.
         output: Directory to write: ``metrics.json``, ``predictions.csv``, drawings, and the profile of the data set.
-        champion_uri: ``file://`` URI of the published version to compare with; empty for none.
+        champion_uri: ``file://`` or ``s3://`` URI of the version to compare with, or of a store, which means its
+            champion; empty for none.
         settings: Thresholds of the decision.
 
     Raises:
