@@ -19,9 +19,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.tracking_environment import (
+    flat,
     group_name,
     plain,
+    reason_of,
     safe_name,
     usable_environment,
     wanted_mode,
@@ -58,7 +61,7 @@ class TrackedRun:
 
     def summary(self, figures: Mapping[str, Any]) -> None:
         """Set figures of the whole run; names of those within a mapping are joined by a slash."""
-        self._guarded(lambda run: run.summary.update(dict(_flat(figures))))
+        self._guarded(lambda run: run.summary.update(dict(flat(figures))))
 
     def reference_artifact(
         self, name: str, uri: str, aliases: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
@@ -67,7 +70,7 @@ class TrackedRun:
 
         Args:
             name: Its name in W&B, that of all its versions.
-            uri: Such as ``s3://bucket/prefix``.
+            uri: Such as ``s3://bucket/prefix``, or a path.
             aliases: Such as ``candidate``; W&B moves them here from the version that had them.
             metadata: Figures shown with it.
         """
@@ -76,7 +79,7 @@ class TrackedRun:
             import wandb
 
             artifact = wandb.Artifact(safe_name(name), type="model", metadata=plain(metadata or {}))
-            artifact.add_reference(without_secrets(uri), checksum=False)
+            artifact.add_reference(without_secrets(uri if "://" in uri else Path(uri).as_uri()), checksum=False)
             run.log_artifact(artifact, aliases=[safe_name(alias) for alias in aliases])
 
         self._guarded(log_reference)
@@ -88,7 +91,7 @@ class TrackedRun:
             action(self._run)
         except Exception as error:
             self._broken = True
-            self._note(f"not all was tracked, {_reason(error)}")
+            self._note(f"not all was tracked, {reason_of(error)}")
 
     def _note(self, note: str) -> None:
         self.note = "; ".join(filter(None, (self.note, note)))
@@ -135,7 +138,7 @@ class TrackedRun:
         except TimeoutError:
             self._note(f"not all was sent within {FINISH_SECONDS} s, but lies in {self._run.settings.sync_dir}")
         except Exception as error:
-            self._note(f"not all was tracked, {_reason(error)}")
+            self._note(f"not all was tracked, {reason_of(error)}")
 
 
 @contextmanager
@@ -162,7 +165,7 @@ def _begin(tracked: TrackedRun, step: str, config: Mapping[str, Any], stack: Exi
     try:
         import wandb  # noqa: F401
     except Exception as error:
-        tracked._note(f"not tracked, wandb cannot be imported ({_reason(error)}); pip install 'kfp-textclf[track]'")
+        tracked._note(f"not tracked, wandb cannot be imported ({reason_of(error)}); pip install 'kfp-textclf[track]'")
         return
     try:
         if moved := stack.enter_context(usable_environment()):
@@ -171,20 +174,20 @@ def _begin(tracked: TrackedRun, step: str, config: Mapping[str, Any], stack: Exi
             try:
                 return tracked._start(mode, step, plain(config))
             except Exception as error:
-                tracked._note(f"offline instead of online, {_reason(error)}")
+                tracked._note(f"offline instead of online, {reason_of(error)}")
         tracked._start("offline", step, plain(config))
     except Exception as error:
-        tracked._note(f"not tracked, {_reason(error)}")
+        tracked._note(f"not tracked, {reason_of(error)}")
 
 
-def _reason(error: Exception) -> str:
-    lines = without_secrets(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+def dataset_pin(artifact: Path) -> dict[str, Any]:
+    """Return git revision, and path and md5 of each file, of the data that a prepared data set or evaluation is of.
 
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
+    Args:
+        artifact: Directory with ``profile.json``; without one the pin is empty.
+    """
+    if not (artifact / "profile.json").is_file():
+        return {}
+    pin = read_json(artifact / "profile.json").get("dataset", {})
+    files = [{"path": path, "md5": file.get("md5", "")} for path, file in sorted(pin.get("files", {}).items())]
+    return {"git_rev": pin.get("git_rev", ""), "files": files}

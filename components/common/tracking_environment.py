@@ -58,6 +58,21 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     return clean(json.loads(json.dumps(config, default=str)))
 
 
+def reason_of(error: Exception) -> str:
+    """Return the first line of an error, without secrets."""
+    lines = without_secrets(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of the leaves of nested figures, names joined by a slash."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
 @contextmanager
 def usable_environment() -> Iterator[str]:
     """Set what W&B reads for the time of the block; yield a note when its directory had to be another one.
