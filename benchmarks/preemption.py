@@ -192,6 +192,8 @@ def train_with_kills(
             kills.append(kill)
             print(f"  {kill}", file=sys.stderr)
         if code == 0 and (output / "manifest.json").is_file():
+            if killed:  # SIGTERM came after the last step: nothing is trained again
+                kills[-1].resumed = kills[-1].reached
             return kills
         if not killed:
             raise SystemExit(f"training {number} failed by itself (exit code {code}):\n{''.join(worker.lines[-30:])}")

@@ -93,12 +93,7 @@ def training(
     precision: str = "auto",
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
-    prices: dict = {  # noqa: B006
-        "cpu_core_hour": 0.04,
-        "gpu_hour": {"nvidia-t4": 0.35, "nvidia-l4": 0.7, "nvidia-a100": 3.7},
-        "watts_per_core": 10,
-        "gpu_watts": {"nvidia-t4": 70, "nvidia-l4": 72, "nvidia-a100": 400},
-    },
+    prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
@@ -139,7 +134,7 @@ def training(
         precision: bf16, fp32, or auto.
         checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
         checkpoint_steps: The most steps of work that are lost when it is killed.
-        prices: Table for the estimate of energy and cost, see train_classifier.
+        prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.

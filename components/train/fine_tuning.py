@@ -131,14 +131,15 @@ def _trainer(
 
     from kfp_textclf.components.train.batching import LengthGroupedTrainer
 
+    names = model.config.id2label or {}
     trainer = LengthGroupedTrainer(
         model,
         arguments,
         data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
         train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
         eval_dataset=validation,  # type: ignore[arg-type]
-        compute_metrics=lambda prediction: _validation_figures(prediction, model.config.id2label),
-        compute_loss_func=_weighted_loss(settings.class_weights, train, model.config.num_labels),
+        compute_metrics=lambda prediction: _validation_figures(prediction, names),
+        compute_loss_func=_weighted_loss(settings.class_weights, train, len(names)),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)

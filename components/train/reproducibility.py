@@ -15,7 +15,7 @@ def make_deterministic() -> None:
     torch.set_num_threads(available_cpus())
     if torch.cuda.is_available():  # on a CPU the kernels are such already, and the setting would only cost time
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def environment() -> dict[str, Any]:

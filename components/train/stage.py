@@ -112,16 +112,19 @@ def train(
     price_table = Prices.parse(prices or {})
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
-    rows = [_read_split(directory, split, labels) for split in ("train", "validation")]
-    check_metric(settings.metric_for_best_model, (labels[row["labels"]] for row in rows[1]))
+    rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
+    check_metric(settings.metric_for_best_model, (labels[row["labels"]] for row in validation_rows))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     base = resolve_base_model(base_model)
-    work = work_fingerprint(directory, base, settings, precision)
-    checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps) if checkpoint_uri else None
+    checkpoints = None
+    if checkpoint_uri:
+        work = work_fingerprint(directory, base, settings, precision)
+        checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
     config = {**asdict(settings), "base_model": base_model, "dataset_pin": dataset_pin(directory)}
     with watch_sigterm() as preemption, track("train", config) as tracked:
         started = time.monotonic()
-        model, state = fine_tune(base, labels, *rows, settings, precision, checkpoints, preemption, tracked)
+        splits = (rows, validation_rows)
+        model, state = fine_tune(base, labels, *splits, settings, precision, checkpoints, preemption, tracked)
         seconds = time.monotonic() - started + (checkpoints.seconds_before if checkpoints else 0.0)
         trained = TrainedModel(
             base_model=base_model,
@@ -131,7 +134,7 @@ def train(
             resumed_from_steps=checkpoints.resumed_from_steps if checkpoints else [],
             tracking=tracked.metadata(),
             checkpoint_uri=checkpoints.uri if checkpoints else "",
-            **_figures(state, settings.metric_for_best_model, _tokens(rows[0]), seconds, price_table),
+            **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table),
         )
         with atomic_directory(output, "train_classifier") as target:
             model.save_pretrained(target)

@@ -49,6 +49,7 @@ def test_each_parameter_of_params_yaml_is_an_argument_of_the_pipeline_with_the_s
     assert set(inputs) == set(arguments) | elsewhere
     cluster_default = {
         "base_model",
+        "prices",
         "publish_to",
     }  # a laptop starts from a packaged model and publishes beside its runs
     differing = {n for n, v in arguments.items() if inputs[n].get("defaultValue") != v}
