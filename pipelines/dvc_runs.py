@@ -12,9 +12,9 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.params import Params
 from kfp_textclf.pipelines.runs import (
     METRICS,
-    NO_PARAMETERS,
     PREDICTIONS,
     Run,
+    parameters,
     parsed_json,
     variant_metrics,
     with_note,
@@ -77,7 +77,7 @@ def _load(files: Any, root: Path, name: str, source: str, revision: str, fix: st
 
     metrics = parsed_json(read(f"{EVALUATION}/{METRICS}"), f"{name}: {METRICS}")
     predictions, note = with_note(read(f"{EVALUATION}/{PREDICTIONS}"), f"{name}: {PREDICTIONS}")
-    content = yaml.safe_load(read("params.yaml"))
+    content = _mapping(read("params.yaml"), f"{name}: params.yaml")
     counts = parsed_json(read(PREPARED), f"{name}: {PREPARED}")
     dataset = {
         "name": content.get("dataset", ""),
@@ -90,6 +90,16 @@ def _load(files: Any, root: Path, name: str, source: str, revision: str, fix: st
     return Run(name, source, figures, _params(content), dataset, predictions, note)
 
 
+def _mapping(text: str, name: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{name}: is not a mapping of parameters")
+    return content
+
+
 def _params(content: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters of a parameter file, flat; one of another version is taken as it is."""
     try:
@@ -98,7 +108,7 @@ def _params(content: dict[str, Any]) -> dict[str, Any]:
         sections = [value for value in content.values() if isinstance(value, dict)]
         arguments = {name: value for section in sections for name, value in section.items()}
         arguments |= {name: content[name] for name in ("base_model", "seed") if name in content}
-    return {name: value for name, value in arguments.items() if name not in NO_PARAMETERS}
+    return parameters(arguments)
 
 
 def _md5s(files: Any) -> dict[str, str]:

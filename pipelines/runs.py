@@ -91,16 +91,22 @@ def local_run(directory: Path, name: str, source: str) -> Run:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{directory / PREDICTIONS}: cannot be read ({error}); run it again") from error
         predictions, note = with_note(text, str(directory / PREDICTIONS))
-    dataset = content.get("dataset") if isinstance(content, dict) else None
+    metrics = variant_metrics(content, directory / METRICS)
+    arguments, dataset = (content.get(name) for name in ("arguments", "dataset"))
     return Run(
         name=name,
         source=source,
-        metrics=variant_metrics(content, directory / METRICS),
-        params={k: v for k, v in (content.get("arguments") or {}).items() if k not in NO_PARAMETERS},
+        metrics=metrics,
+        params=parameters(arguments) if isinstance(arguments, dict) else {},
         dataset=_dataset(dataset) if isinstance(dataset, dict) else {},
         predictions=predictions,
         note=note,
     )
+
+
+def parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return pipeline arguments without the data and the places among them."""
+    return {name: value for name, value in arguments.items() if name not in NO_PARAMETERS}
 
 
 def with_note(text: str, name: str) -> tuple[Predictions | None, str]:

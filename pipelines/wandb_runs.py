@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.pipelines.runs import NO_PARAMETERS, Run
+from kfp_textclf.pipelines.runs import Run, parameters
 
 BLOCK, RECORD_HEADER, FILE_HEADER = 32768, 7, 7
 FULL, FIRST, LAST = 1, 2, 4
@@ -45,7 +45,7 @@ def load(place: Path, name: str) -> Run:
         name=name,
         source="wandb",
         metrics=figures,
-        params={key: value for key, value in params.items() if key not in NO_PARAMETERS},
+        params=parameters(params),
         dataset={
             "git_rev": pin.get("git_rev", ""),
             "md5": {file["path"]: file["md5"] for file in pin.get("files", [])},

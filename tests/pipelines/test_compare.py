@@ -241,6 +241,7 @@ def test_offline_run_of_wandb_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
         run.log({"loss": 1 / (step + 1)})
     run.summary["onnx_int8.accuracy"] = 0.8
     run.finish()
+    wandb.teardown()  # the log is only complete when W&B's service process has ended
     (directory,) = (tmp_path / "wandb").glob("offline-run-*")
     found = load_run(str(directory), tmp_path)
     assert found.source == "wandb"
