@@ -81,6 +81,7 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
         f"-s3.config={config}",
     ]
     command += ["-master.volumeSizeLimitMB=256", "-volume.max=64", f"-s3.port={port}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports, on which a second server here would die
     command += [f"-{role}.port={number}" for role, number in zip(("master", "volume", "filer"), ports, strict=True)]
     log = directory / "server.log"
     with log.open("w") as output:

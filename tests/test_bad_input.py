@@ -134,7 +134,7 @@ BEFORE: list[Case] = [
     ("unknown data set", {}, ["--dataset", "atis"],
      r"dataset='atis': is neither a file nor a name under datasets .*\(tiny\)"),
     ("bad store", {}, ["--set", "publish.publish_to=s3://x"],
-     r"publish_to='s3://x': is not of the form file:///absolute"),
+     r"publish_to='s3://x': is not of the form s3://bucket/prefix"),
 ]  # fmt: skip
 MODELS: list[Case] = [
     ("model unpinned", {}, ["--set", f"base_model={MODEL}"], r"base_model '.*': pin it as hf://org/name@<commit>"),

@@ -171,7 +171,7 @@ def parse_manifest(content: bytes, version: str, where: str) -> dict[str, Any]:
         )
         if not plain or manifest["schema_version"] != SCHEMA_VERSION or MANIFEST in files:
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (UserError, ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{where}: is not a version {SCHEMA_VERSION} manifest; delete it and publish again") from None
     if content_id(files) != version:
         raise UserError(

@@ -103,7 +103,7 @@ def test_damaged_version_is_refused_and_left_as_it_is(store: ModelStore, add, na
         store.store.write(key, b"evil")
     before = content_of(store)
     with pytest.raises(
-        UserError, match=rf"{version}/{name}: .*sha256 [0-9a-f]{{64}} expected, is ([0-9a-f]{{64}}|absent)"
+        UserError, match=rf"{version}/{name}: .*sha256 [0-9a-f]{{64}} expected, is ([0-9a-f]{{64}}|absent)\)"
     ):
         add("weights")
     assert content_of(store) == before

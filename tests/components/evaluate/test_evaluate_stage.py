@@ -208,8 +208,8 @@ def test_model_of_another_data_set_is_refused(judged, exported: SimpleNamespace,
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("s3://bucket/model", "champion_uri='s3://bucket/model': is not of the form file:///absolute/path"),
-        ("file:///no/such/version", "/no/such/version: there is no artifact here"),
+        ("s3:/bucket", "champion_uri='s3:/bucket': is not of the form file:///absolute/path or s3://bucket/prefix"),
+        ("file:///no/such/version", "champion_uri='file:///no/such/version': is neither a published version nor a store with a champion"),
     ],
 )
 def test_champion_that_cannot_be_had_is_named(judged, tmp_path: Path, uri: str, message: str) -> None:
