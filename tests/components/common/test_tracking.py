@@ -265,6 +265,14 @@ def test_error_of_the_step_is_its_own_and_marks_the_run_failed(place: Path, monk
     assert read_log(directory).exit_code == 1
 
 
+def test_pin_of_the_data_is_read_from_the_profile(tmp_path: Path) -> None:
+    files = {"b.csv": {"size": 1, "sha256": "s"}, "a.csv": {"size": 1, "md5": "m"}}
+    (tmp_path / "profile.json").write_text(json.dumps({"dataset": {"git_rev": "c0ffee", "files": files}}))
+    pinned = [{"path": "a.csv", "md5": "m"}, {"path": "b.csv", "md5": ""}]
+    assert tracking.dataset_pin(tmp_path) == {"git_rev": "c0ffee", "files": pinned}
+    assert tracking.dataset_pin(tmp_path / "without") == {}
+
+
 def test_environment_is_left_as_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_NAME", "kept")
