@@ -50,7 +50,7 @@ class StandIn(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: StandIn
+    server: StandIn  # type: ignore[assignment]
 
     def _answer(self) -> None:
         while self.server.silent:

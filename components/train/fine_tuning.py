@@ -131,15 +131,15 @@ def _trainer(
 
     from kfp_textclf.components.train.batching import LengthGroupedTrainer
 
-    names = model.config.id2label or {}
+    labels = [str(label) for label in (model.config.id2label or {}).values()]
     trainer = LengthGroupedTrainer(
         model,
         arguments,
         data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
         train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
         eval_dataset=validation,  # type: ignore[arg-type]
-        compute_metrics=lambda prediction: _validation_figures(prediction, names),
-        compute_loss_func=_weighted_loss(settings.class_weights, train, len(names)),
+        compute_metrics=lambda prediction: _validation_figures(prediction, labels),
+        compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -175,8 +175,8 @@ def _weighted_loss(scheme: str, train: list[Example], classes: int) -> Any:
     return loss
 
 
-def _validation_figures(prediction: "EvalPrediction", names: dict[int, str]) -> dict[str, float]:
+def _validation_figures(prediction: "EvalPrediction", labels: list[str]) -> dict[str, float]:
     logits = np.asarray(prediction.predictions)
     matrix = confusion_matrix(np.asarray(prediction.label_ids), logits.argmax(axis=-1), logits.shape[-1])
-    scores = per_class(matrix, [names[index] for index in range(len(names))])
+    scores = per_class(matrix, labels)
     return {**quality(matrix), **{f"{CLASS_F1}{score.label}": score.f1 for score in scores if score.support}}
