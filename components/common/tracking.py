@@ -102,6 +102,7 @@ class TrackedRun:
         import wandb
 
         group = group_name()
+        resumable = bool(group) and mode == "online"  # offline, the id would be refused after an attempt to go online
         work = json.dumps([group, step, config], sort_keys=True).encode()
         settings = wandb.Settings(
             init_timeout=INIT_SECONDS,
@@ -119,8 +120,8 @@ class TrackedRun:
             project=os.environ["WANDB_PROJECT"],
             dir=os.environ["WANDB_DIR"],  # wandb itself reads it once a process
             mode="online" if mode == "online" else "offline",
-            id=hashlib.sha256(work).hexdigest()[:16] if group else None,
-            resume="allow" if group and mode == "online" else None,
+            id=hashlib.sha256(work).hexdigest()[:16] if resumable else None,
+            resume="allow" if resumable else None,
             name=safe_name(f"{step}-{group}"),
             group=group or None,
             job_type=safe_name(step),
