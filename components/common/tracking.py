@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.tracking_environment import (
     flat,
     group_name,
@@ -179,16 +178,3 @@ def _begin(tracked: TrackedRun, step: str, config: Mapping[str, Any], stack: Exi
         tracked._start("offline", step, plain(config))
     except Exception as error:
         tracked._note(f"not tracked, {reason_of(error)}")
-
-
-def dataset_pin(artifact: Path) -> dict[str, Any]:
-    """Return git revision, and path and md5 of each file, of the data that a prepared data set or evaluation is of.
-
-    Args:
-        artifact: Directory with ``profile.json``; without one the pin is empty.
-    """
-    if not (artifact / "profile.json").is_file():
-        return {}
-    pin = read_json(artifact / "profile.json").get("dataset", {})
-    files = [{"path": path, "md5": file.get("md5", "")} for path, file in sorted(pin.get("files", {}).items())]
-    return {"git_rev": pin.get("git_rev", ""), "files": files}

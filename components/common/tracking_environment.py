@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kfp_textclf.components.common.artifacts import read_json
+
 RUN_ENVIRONMENT = "KFP_TEXTCLF_RUN"
 PROJECT = "kfp-textclf"
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
@@ -71,6 +73,19 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from flat(value, f"{prefix}{name}/")
         else:
             yield f"{prefix}{name}", value
+
+
+def dataset_pin(artifact: Path) -> dict[str, Any]:
+    """Return git revision, and path and md5 of each file, of the data that a prepared data set or evaluation is of.
+
+    Args:
+        artifact: Directory with ``profile.json``; without one the pin is empty.
+    """
+    if not (artifact / "profile.json").is_file():
+        return {}
+    pin = read_json(artifact / "profile.json").get("dataset", {})
+    files = [{"path": path, "md5": file.get("md5", "")} for path, file in sorted(pin.get("files", {}).items())]
+    return {"git_rev": pin.get("git_rev", ""), "files": files}
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.classification import per_class
 from kfp_textclf.components.common.report import render_html, render_markdown
 from kfp_textclf.components.common.scoring import softmax
-from kfp_textclf.components.common.tracking import dataset_pin, track
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.evaluate.confidence import reject_option, reliability
 from kfp_textclf.components.evaluate.confidence_report import confidence_figure
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed

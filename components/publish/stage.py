@@ -7,7 +7,8 @@ from typing import Any
 from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
-from kfp_textclf.components.common.tracking import dataset_pin, track
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 
 DATA_PROFILE = ("profile.json", "fingerprints.parquet")  # what later runs compare their data with
 TIMINGS = ("latency_ms_p50", "latency_ms_p99", "rows_per_second")

@@ -12,7 +12,8 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.base_models import resolve_base_model
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.report import Facts, Figure, render_html
-from kfp_textclf.components.common.tracking import dataset_pin, track
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.train.checkpoints import Checkpoints, work_fingerprint
 from kfp_textclf.components.train.preemption import watch_sigterm
 from kfp_textclf.components.train.reproducibility import environment, gpu_names

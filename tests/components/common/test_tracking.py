@@ -14,7 +14,7 @@ from wandb_stand_in import KEY, StandIn, wandb_stand_in
 
 from kfp_textclf.components.common import tracking
 from kfp_textclf.components.common.tracking import track
-from kfp_textclf.components.common.tracking_environment import safe_name, without_secrets
+from kfp_textclf.components.common.tracking_environment import dataset_pin, safe_name, without_secrets
 
 pytest.importorskip("wandb")
 
@@ -270,8 +270,8 @@ def test_pin_of_the_data_is_read_from_the_profile(tmp_path: Path) -> None:
     files = {"b.csv": {"size": 1, "sha256": "s"}, "a.csv": {"size": 1, "md5": "m"}}
     (tmp_path / "profile.json").write_text(json.dumps({"dataset": {"git_rev": "c0ffee", "files": files}}))
     pinned = [{"path": "a.csv", "md5": "m"}, {"path": "b.csv", "md5": ""}]
-    assert tracking.dataset_pin(tmp_path) == {"git_rev": "c0ffee", "files": pinned}
-    assert tracking.dataset_pin(tmp_path / "without") == {}
+    assert dataset_pin(tmp_path) == {"git_rev": "c0ffee", "files": pinned}
+    assert dataset_pin(tmp_path / "without") == {}
 
 
 def test_environment_is_left_as_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
