@@ -24,6 +24,8 @@ from kfp_textclf.components.evaluate.stage import Evaluation, evaluate
 
 LENIENT = GateSettings(floor=-1.0, max_int8_drop=2.0, min_baseline_gain=-2.0)
 FIGURES = {
+    "balanced_accuracy",
+    "weighted_f1",
     *("accuracy", "macro_f1", "matthews_correlation", "size_bytes"),
     *("temperature", "ece", "brier", "nll", "uncalibrated_ece", "uncalibrated_brier", "uncalibrated_nll"),
     *("latency_ms_p50", "latency_ms_p99", "rows_per_second"),
@@ -209,7 +211,10 @@ def test_model_of_another_data_set_is_refused(judged, exported: SimpleNamespace,
     ("uri", "message"),
     [
         ("s3:/bucket", "champion_uri='s3:/bucket': is not of the form file:///absolute/path or s3://bucket/prefix"),
-        ("file:///no/such/version", "champion_uri='file:///no/such/version': is neither a published version nor a store with a champion"),
+        (
+            "file:///no/such/version",
+            "champion_uri='file:///no/such/version': is neither a published version nor a store with a champion",
+        ),
     ],
 )
 def test_champion_that_cannot_be_had_is_named(judged, tmp_path: Path, uri: str, message: str) -> None:
