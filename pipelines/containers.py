@@ -11,6 +11,7 @@ files.
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -167,7 +168,7 @@ def _network(remote: bool, s3: Mapping[str, str]) -> str:
     """Return the network mode; an endpoint on this machine itself is reached by its own network alone."""
     endpoint = s3.get("AWS_ENDPOINT_URL_S3") or s3.get("AWS_ENDPOINT_URL") or ""
     host = urlsplit(endpoint).hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
+    if host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host):
         return "host"
     return "bridge" if remote else "none"
 

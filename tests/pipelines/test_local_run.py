@@ -132,3 +132,30 @@ def wait_for(condition, seconds: float = 30):
             return result
         time.sleep(0.05)
     raise AssertionError("waited in vain")
+
+
+@pytest.mark.s3
+def test_a_run_publishes_to_s3_and_the_next_one_meets_its_champion(
+    project: SimpleNamespace, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KFP_TEXTCLF_CACHE", str(tmp_path / "cache"))
+    done = project.run("run", "--set", f"publish.publish_to={s3_uri}")
+    assert done.code == 0, done.err
+    metrics = read(project.runs / "latest" / "metrics.json")
+    version = metrics["published"]["version"]
+    assert metrics["published"]["uri"] == f"{s3_uri}/versions/{version}"
+    published = project.runs / "latest" / "models" / "published"
+    assert published.is_dir()
+    assert not published.is_symlink()
+    answers = [
+        project.run("predict", model, "how much is the fare to boston").out for model in (str(published), s3_uri)
+    ]
+    assert answers[0].startswith("fare\t")
+    assert answers[0] == answers[1]
+
+    other = project.run("run", "--set", f"publish.publish_to={s3_uri}", "--set", "evaluate.floor=0.6")
+    assert other.code == 0, other.err
+    compared = read(project.runs / "latest" / "metrics.json")
+    assert compared["champion"]["uri"] == f"{s3_uri}/versions/{version}"
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    assert not [path for path in project.runs.rglob("*") if path.is_file() and secret in path.read_bytes()]

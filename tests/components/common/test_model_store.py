@@ -229,7 +229,8 @@ def test_prune_after_a_rollback_keeps_the_champion(store: ModelStore, champions)
 
 
 def test_prune_without_a_champion_deletes_nothing(store: ModelStore, add) -> None:
-    add("1"), add("2")
+    add("1")
+    add("2")
     assert store.prune(1) == []
     assert len(store.versions()) == 2
 
@@ -376,6 +377,7 @@ def content_id_of(files: dict[str, Path]) -> str:
     return content_id({name: {"sha256": sha256_of(path)} for name, path in files.items()})
 
 
+@pytest.mark.parametrize("uri", ["file"], indirect=True)  # minutes on S3, by the same code
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_prune_that_is_killed_anywhere_is_finished_by_the_next(store: ModelStore, champions, after: bool) -> None:
     ends = 0

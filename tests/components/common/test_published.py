@@ -45,7 +45,7 @@ def test_store_means_its_champion(store: ModelStore, version: str) -> None:
     assert open_version(store.store.uri).name == version
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_byte_anywhere_is_refused(store: ModelStore, version: str, data: st.DataObject) -> None:
     """Whichever file, wherever in it, changed, cut or lengthened: both sha256 are named."""

@@ -104,7 +104,8 @@ def test_champion_that_moved_meanwhile_stops_publishing(
         published(model=other)
     assert (store.champion() or {})["version"] == champion.version
     assert not output.exists()
-    assert [name for name in remains(tmp_path) if "partial" in name or Path(name).name.startswith(".")] == []
+    hidden = {Path(name).name for name in remains(tmp_path) if "partial" in name or Path(name).name.startswith(".")}
+    assert hidden <= {".lock"}  # of the compare-and-swap in a directory
 
 
 @pytest.mark.parametrize("verdict", ["reject", "", None, "Promote"])
@@ -136,7 +137,7 @@ def test_tampered_input_is_refused(
 
 def test_store_below_a_file_leaves_nothing(exported, evaluated, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .*writable"):
+    with pytest.raises(UserError, match=r"Not a directory; check the rights"):
         publish(
             str(exported.int8),
             str(evaluated.directory),
