@@ -51,7 +51,8 @@ def train_classifier(
         freeze_embeddings: Keep the base model's embeddings as they are.
         class_weights: Weight of a class in the loss: none, balanced (inverse to its rows) or sqrt of that.
         early_stopping_patience: Epochs without improvement before training stops; 0 to train them all.
-        metric_for_best_model: Metric that chooses the epoch: matthews_correlation, macro_f1, accuracy or loss.
+        metric_for_best_model: Metric that chooses the epoch: accuracy, macro_f1, matthews_correlation,
+            balanced_accuracy, weighted_f1, loss, or f1/LABEL for that of one class.
         precision: bf16, fp32, or auto: bf16 where the hardware multiplies in it.
         seed: Seed of the new head, of dropout and of the order of rows.
         checkpoint_uri: Where checkpoints are kept until the step is done, file:///directory (a mounted volume too) or
@@ -83,6 +84,7 @@ def train_classifier(
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
         prices=prices,
+        model_uri=model.uri,
     )
     model.framework = "pytorch"
     model.metadata.update(trained.metadata())
