@@ -85,5 +85,8 @@ sbom: $(READY) ## Write what is installed in each image to build/sbom/, as Cyclo
 bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
 	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
 
+manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
+	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))
+
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache
