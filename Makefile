@@ -22,7 +22,7 @@ BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--re
 .PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Set up .venv with everything, pinned by constraints.txt
 
@@ -90,6 +90,9 @@ bench-faults: $(READY) ## Run seeded schedules of faults between clients and an 
 
 bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
 	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
+
+bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
+	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

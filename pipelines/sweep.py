@@ -14,7 +14,7 @@ from kfp_textclf.components import (
     select_best,
     train_candidate,
 )
-from kfp_textclf.pipelines.training import gate
+from kfp_textclf.pipelines.training import gate, name_run
 
 PARALLELISM = 2  # candidates at a time; KFP takes no parameter here
 
@@ -67,6 +67,7 @@ def final_round(
             checkpoint_steps=checkpoint_steps,
             prices=prices,
         )
+        name_run(trained)
     return select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric).outputs["best"]
 
 
@@ -180,6 +181,7 @@ def sweep(
             base_model=base_model,
             screening_epochs=screening_epochs,
         ).after(compared)
+        name_run(screened)
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
@@ -204,6 +206,7 @@ def sweep(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
+    name_run(evaluated)
     gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
@@ -14,6 +14,7 @@ from kfp_textclf.components import (
     publish_model,
     train_classifier,
 )
+from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT
 
 
 class TrainingOutputs(NamedTuple):
@@ -28,6 +29,14 @@ class TrainingOutputs(NamedTuple):
     evaluation: Artifact
     verdict: str
     reason: str
+
+
+def name_run(task: dsl.PipelineTask) -> None:
+    """Tell a step which run it belongs to, to be tracked with its other steps.
+
+    By the pod's label: an argument or a plain variable, other in every run, would enter KFP's cache key.
+    """
+    kubernetes.use_field_path_as_env(task, RUN_ENVIRONMENT, "metadata.labels['pipeline/runid']")
 
 
 @dsl.pipeline(name="gate", description="Publish a model if it was promoted.")
@@ -48,6 +57,7 @@ def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish
         publishing = publish_model(
             model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
         )
+        name_run(publishing)
         publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
 
 
@@ -101,7 +111,7 @@ def training(
     Args:
         dataset_pin: Version of the data set, see ingest_dataset.
         publish_to: URI of the model store.
-        base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the pretrained model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         champion_uri: The published version to beat; empty for none.
         seed: Seed of splits, new weights, dropout and the order of rows.
         train_file: Name of the training file; not needed when the data set is one file.
@@ -181,6 +191,7 @@ def training(
         checkpoint_steps=checkpoint_steps,
         prices=prices,
     ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
+    name_run(trained)
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
@@ -193,6 +204,7 @@ def training(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
+    name_run(evaluated)
     gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],

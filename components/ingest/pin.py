@@ -84,4 +84,5 @@ def _is_plain(path: str) -> bool:
         name = checked_key(path).encode()
     except (UserError, UnicodeEncodeError):  # a lone surrogate is the name of no file
         return False
-    return not re.match(rb"[A-Za-z]:", name) and all(len(part) <= NAME_BYTES for part in name.split(b"/"))
+    parts = name.split(b"/")
+    return not any(re.match(rb"[A-Za-z]:", part) or len(part) > NAME_BYTES for part in parts)

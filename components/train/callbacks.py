@@ -1,4 +1,4 @@
-"""What happens between the steps of the Trainer: progress lines, and checkpoints to resume from."""
+"""What happens between the steps of the Trainer: progress lines, tracking, and checkpoints to resume from."""
 
 import math
 from pathlib import Path
@@ -8,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
+from kfp_textclf.components.common.tracking import TrackedRun
 from kfp_textclf.components.train.checkpoints import Checkpoints
 from kfp_textclf.components.train.preemption import Preempted, Preemption
 
@@ -40,6 +41,21 @@ class ProgressCallback(TrainerCallback):
                 )
         shown = {name: round(logs[name], 4) for name in ("loss", "eval_matthews_correlation") if name in (logs or {})}
         report_progress(state.global_step, state.max_steps, epoch=round(state.epoch or 0, 2), **shown, **self.resumed)
+
+
+class TrackingCallback(TrainerCallback):
+    """Logs what the Trainer logs to the step's tracked run, validation figures under ``validation/``."""
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        """Log to this run."""
+        self.tracked = tracked
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Log the figures."""
+        figures = {name.replace("eval_", "validation/", 1): value for name, value in (logs or {}).items()}
+        self.tracked.log(figures, step=state.global_step)
 
 
 class CheckpointCallback(TrainerCallback):

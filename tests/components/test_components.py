@@ -37,7 +37,7 @@ def test_importing_a_stage_loads_nothing_heavy(stage: str) -> None:
 
 def test_components_are_found_by_name_when_asked_for() -> None:
     assert set(NAMES) <= set(dir(components))
-    assert len(NAMES) == 7
+    assert len(NAMES) == 9
     with pytest.raises(AttributeError, match="has no attribute 'no_such_component'"):
         _ = components.no_such_component
 
