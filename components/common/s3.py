@@ -55,7 +55,9 @@ class S3Store(ObjectStore):
         except (BotoCoreError, HTTPError, OSError) as error:
             raise _Spoiled(f"{where}: {error}; check the store and the network, then run it again") from error
         if answer["Metadata"].get(DIGEST, expected := _digest(key, content)) != expected:
-            raise _Spoiled(f"{where}: is not what was written there; check the network, or write it anew")
+            raise _Spoiled(
+                f"{where}: is not what was written there; check the store and the network, then run it again"
+            )
         return Stored(content, answer["ETag"])
 
     def write(self, key: str, content: bytes, expected: str | None = None) -> str:  # noqa: D102
