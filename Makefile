@@ -94,5 +94,8 @@ bench-preemption: $(READY) ## Kill a training at random moments, again and again
 bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
+manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
+	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))
+
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache
