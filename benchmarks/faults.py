@@ -20,6 +20,8 @@ The exit code is 1 when any of the four counts is not 0; the lines say what happ
 """
 
 import argparse
+import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -84,7 +86,7 @@ def run_schedules(server: S3Server, numbers: Iterable[int], seed: str, directory
         place.mkdir()
         return _run_schedule(server, names[number % len(names)], f"{seed}/{number}", place)
 
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with contextlib.redirect_stdout(io.StringIO()), ThreadPoolExecutor(TOGETHER) as pool:
         for found, ended in pool.map(run, numbers):
             count += 1
             outcomes.update(ended)

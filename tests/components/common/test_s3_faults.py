@@ -9,6 +9,7 @@ from fault_proxy import ERRORS, FAULTS, FaultProxy, Rule, Schedule
 from kfp_textclf.components.common import reading, s3
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import ABSENT, Conflict, ObjectStore, open_store
+from kfp_textclf.components.common.transfer import open_source, transfer
 
 pytestmark = pytest.mark.s3
 CONTENT = b'{"champion": "0123456789abcdef"}'
@@ -167,6 +168,13 @@ def test_stale_reads_lose_no_update(store: ObjectStore, proxy: FaultProxy) -> No
         store.write("champion", b"3", expected=stale.tag)
     proxy.schedule = Schedule()
     assert (store.read("champion") or (b"",))[0] == b"2"
+
+
+def test_secrets_in_an_address_are_not_told(proxy: FaultProxy, tmp_path: Path) -> None:
+    address = f"{proxy.url.replace('://', '://user:secret@')}/bucket/object?X-Amz-Signature=secret#secret"
+    with pytest.raises(UserError, match=rf"{proxy.url}/bucket/object answers 4\d\d") as caught:
+        transfer(open_source(address), tmp_path / "file")
+    assert "secret" not in str(caught.value)
 
 
 def test_schedule_is_its_seed(s3_uri: str) -> None:
