@@ -60,9 +60,7 @@ def test_changed_byte_anywhere_is_refused(store: ModelStore, version: str, data:
     )
     store.store.write(f"versions/{version}/{name}", tampered)
     try:
-        with pytest.raises(
-            UserError, match=rf"{name}: differs .*it is sha256 [0-9a-f]{{64}}, .*expected is sha256 [0-9a-f]{{64}}"
-        ):
+        with pytest.raises(UserError, match=rf"{name}: differs .*sha256 [0-9a-f]{{64}}.*[0-9a-f]{{64}}"):
             open_version(store.store.uri)
     finally:
         store.store.write(f"versions/{version}/{name}", original)
