@@ -135,7 +135,8 @@ def make_inputs(directory: Path) -> dict[str, Any]:
     pin, files = pin_dataset(Dataset(train="train.csv"), directory)
     ingest(pin, str(directory / "raw"))
     uri = base_model.as_uri()
-    prepare(str(directory / "raw"), str(directory / "dataset"), base_model=uri, **files, unseen_labels="drop")
+    options: dict[str, Any] = {**files, "unseen_labels": "drop"}
+    prepare(str(directory / "raw"), str(directory / "dataset"), base_model=uri, **options)
     settings = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "early_stopping_patience": 0}
     return {"dataset": str(directory / "dataset"), "base_model": uri, "settings": settings}
 

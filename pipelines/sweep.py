@@ -1,6 +1,6 @@
 """The sweep: many ways to train, the best one exported, evaluated and published."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
@@ -58,7 +58,7 @@ def final_round(
         checkpoint_steps: The most steps of work that are lost when a training is killed.
         prices: Table for the estimate of energy and cost.
     """
-    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:
+    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:  # type: ignore[arg-type]
         trained = train_candidate(
             dataset=dataset,
             candidate=survivor,
@@ -174,7 +174,7 @@ def sweep(
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
-    with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:
+    with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:  # type: ignore[arg-type]
         screened = train_candidate(
             dataset=prepared.outputs["dataset"],
             candidate=candidate,
@@ -185,7 +185,7 @@ def sweep(
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
-    best = final_round(
+    best: Any = final_round(
         dataset=prepared.outputs["dataset"],
         survivors=chosen.outputs["survivors"],
         base_model=base_model,

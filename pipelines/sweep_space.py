@@ -67,8 +67,14 @@ def _draw(generator: random.Random, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         return generator.choice(list(values))
     low, high, logarithmic = values.get("min"), values.get("max"), values.get("log", False)
-    numbers = isinstance(low, int | float) and isinstance(high, int | float)
-    if not numbers or set(values) - {"min", "max", "log"} or low >= high or (logarithmic and low <= 0):
+    unknown = set(values) - {"min", "max", "log"}
+    if (
+        not isinstance(low, int | float)
+        or not isinstance(high, int | float)
+        or unknown
+        or low >= high
+        or (logarithmic and low <= 0)
+    ):
         raise UserError(f"sweep.space.{name}={dict(values)}: is neither a list nor {{min: 1e-5, max: 1e-3, log: true}}")
     drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if logarithmic else generator.uniform(low, high)
     return round(drawn) if isinstance(low, int) and isinstance(high, int) else float(f"{drawn:.3g}")
