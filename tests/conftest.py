@@ -55,6 +55,7 @@ def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> SimpleNamespac
 
     params = {
         "dataset": "tiny",
+        "store": "",
         "base_model": tiny_model.as_uri(),
         "datasets": {"tiny": {"train": "data/train.csv", "test": "data/test.csv"}},
         "prepare": {"max_length": 32},

@@ -79,7 +79,7 @@ def test_seeds_do_not_differ_and_a_crippled_model_does(project: SimpleNamespace)
 
     content = json.loads(project.run("compare", names[2], str(project.runs / names[0]), "--json").out)
     assert content["significance"][0]["verdict"] == "significantly better"
-    assert content["parameters"] == {"epochs": [1, 15], "learning_rate": [1e-6, 0.002], "floor": [-1.0, 0.5]}
+    assert content["parameters"] == {"epochs": [1, 25], "learning_rate": [1e-6, 0.002], "floor": [-1.0, 0.5]}
     assert content["data"] == {}
     assert content["metrics"]["onnx_int8.matthews_correlation"][1] > 0.9
     assert {run["rows_predicted"] for run in content["runs"]} == {54}
