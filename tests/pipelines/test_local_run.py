@@ -107,7 +107,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
         assert process.returncode == 1
         assert "train-classifier failed" in rest
     if victim == "step by SIGTERM":
-        assert re.search(r"stopped by SIGTERM at step \d+ of 195", rest)
+        assert re.search(r"stopped by SIGTERM at step \d+ of 325", rest)
     wait_for(lambda: not processes(project.root))
     assert not (project.runs / "latest").exists()
 
@@ -116,7 +116,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     resumed = read(project.runs / "latest" / "metrics.json")
     assert [step["cached"] for step in resumed["steps"]][:4] == [True, True, True, False]
     log = (project.runs / "latest" / "logs" / "4-train-classifier.log").read_text()
-    assert re.search(r"^ *resumed from step [1-9]\d* of 195$", log, flags=re.MULTILINE)
+    assert re.search(r"^ *resumed from step [1-9]\d* of 325$", log, flags=re.MULTILINE)
     assert not [path for path in checkpoints.rglob("*") if path.is_file()]
 
     undisturbed = project.run("run", "--runs", "elsewhere", "--set", "evaluate.floor=-1")
