@@ -13,7 +13,14 @@ from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
-NO_PARAMETERS = ("dataset_pin", "train_file", "test_file", "champion_uri", "publish_to")  # data, and places
+NO_PARAMETERS = (
+    "dataset_pin",
+    "train_file",
+    "test_file",
+    "champion_uri",
+    "checkpoint_uri",
+    "publish_to",
+)  # data, and places
 FORMS = "a run below runs/ or its directory, `latest`, `workspace`, a DVC revision or experiment, kfp:RUN_ID, a W&B run"
 
 

@@ -60,7 +60,7 @@ def test_stages_reproduce_measure_and_run_only_what_changed(dvc_project: SimpleN
     dvc_project.dvc("repro")
     files = json.loads(dvc_project.dvc("metrics", "show", "--json"))[""]["data"]
     int8 = files["outputs/evaluate/onnx_int8_metrics.json"]["data"]
-    assert int8["matthews_correlation"] > 0.9
+    assert int8["matthews_correlation"] > 0.5
     assert files["outputs/train/metrics.json"]["data"]["epochs"] > 1
     assert "didn't change, skipping" in dvc_project.dvc("repro")
     assert dvc_project.dvc("status").strip().startswith("Data and pipelines are up to date")
