@@ -1,6 +1,5 @@
 """Copying the pinned files of a checkout to a store, under the keys that DVC uses there."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path, open_store
 from kfp_textclf.pipelines.dvc_remotes import resolve_store
 from kfp_textclf.pipelines.params import Params
+from kfp_textclf.pipelines.pinned_bytes import md5_of
 from kfp_textclf.pipelines.pins import pin_dataset
 
 
@@ -35,20 +35,17 @@ def push_dataset(params: Params, root: Path, store_uri: str) -> list[str]:
     for entry in pin["files"]:
         md5, source = entry["md5"], local_path(entry["uri"], "dataset_pin")
         key = f"files/md5/{md5[:2]}/{md5[2:]}"
-        if any(found == key for found in store.keys(key)):
+        if store.size(key) is not None:
             continue
-        if _md5(source) != md5:
-            raise UserError(f"{source}: has md5 {_md5(source)}, pinned is {md5}; restore it or pin it anew")
+        if md5_of(source) != md5:
+            raise UserError(f"{source}: has md5 {md5_of(source)}, pinned is {md5}; restore it or pin it anew")
         store.upload(source, key)
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "copy"
             store.download(key, copy)
-            if _md5(copy) != md5:
-                raise UserError(f"{store.uri_of(key)}: holds md5 {_md5(copy)} instead of {md5}; delete it, push again")
+            if md5_of(copy) != md5:
+                raise UserError(
+                    f"{store.uri_of(key)}: holds md5 {md5_of(copy)} instead of {md5}; delete it, push again"
+                )
         copied.append(entry["path"])
     return copied
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
