@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.cluster_commands import schedule, submit
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -73,6 +74,10 @@ def predict(
         predict_csv(model, csv_file, column, sys.stdout)
     else:
         predict_texts(model, texts or (line.rstrip("\r\n") for line in sys.stdin), sys.stdout)
+
+
+app.command()(submit)
+app.command()(schedule)
 
 
 def main() -> None:
