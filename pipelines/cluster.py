@@ -114,15 +114,22 @@ class Cluster:
             )
         if not connection.host and not connection.kube_context and "KUBERNETES_SERVICE_HOST" not in os.environ:
             raise UserError("no server: set --host (or KFP_ENDPOINT), or --kube-context for a port of the API server")
+        if connection.kube_context:
+            _require_context(connection.kube_context)
         import kfp
         from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+        class Client(kfp.Client):
+            def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+                """Ask once: kfp's own asks five times and prints a traceback each time."""
+                return self._healthz_api.healthz_service_get_healthz()
 
         credentials = (
             ServiceAccountTokenVolumeCredentials(str(connection.token_file)) if connection.token_file else None
         )
-        with translated(connection), contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
+        with translated(connection), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            client = kfp.Client(
+            return Client(
                 host=connection.host or None,
                 namespace=connection.namespace or "kubeflow",
                 existing_token=connection.token or None,
@@ -132,9 +139,17 @@ class Cluster:
                 ssl_ca_cert=str(connection.ca_file) if connection.ca_file else None,
                 ui_host=connection.ui_host or None,
             )
-        if "Failed to load kube config" in printed.getvalue():
-            raise UserError(f"--kube-context {connection.kube_context}: is not in the kubeconfig; see kubectl config")
-        return client
+
+
+def _require_context(name: str) -> None:
+    from kubernetes.config import ConfigException, list_kube_config_contexts
+
+    try:
+        contexts = [context["name"] for context in list_kube_config_contexts()[0]]
+    except (ConfigException, OSError) as error:
+        raise UserError(f"--kube-context {name}: no kubeconfig can be read ({_short(str(error))})") from error
+    if name not in contexts:
+        raise UserError(f"--kube-context {name}: is not in the kubeconfig ({', '.join(contexts)})")
 
 
 @contextlib.contextmanager
