@@ -145,9 +145,10 @@ def _require_context(name: str) -> None:
     from kubernetes.config import ConfigException, list_kube_config_contexts
 
     try:
-        contexts = [context["name"] for context in list_kube_config_contexts()[0]]
+        known: Any = list_kube_config_contexts()[0]
     except (ConfigException, OSError) as error:
         raise UserError(f"--kube-context {name}: no kubeconfig can be read ({_short(str(error))})") from error
+    contexts = [context["name"] for context in known]
     if name not in contexts:
         raise UserError(f"--kube-context {name}: is not in the kubeconfig ({', '.join(contexts)})")
 

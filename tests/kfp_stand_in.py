@@ -207,7 +207,7 @@ class StandIn(ThreadingHTTPServer):
     def _check_job(self, body: dict[str, Any]) -> None:
         if body.get("experiment_id") not in self.experiments:
             raise Refused(404, "Experiment not found")
-        reference = (body.get("pipeline_version_reference") or {}).get("pipeline_version_id")
+        reference = str((body.get("pipeline_version_reference") or {}).get("pipeline_version_id"))
         documents = self.versions.get(reference, {}).get("pipeline_spec") or body.get("pipeline_spec")
         if not documents:
             raise Refused(404, "Pipeline version not found")
@@ -234,7 +234,7 @@ ROUTES: list[tuple[str, str, str]] = [
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: StandIn
+    server: StandIn  # type: ignore[assignment]
 
     def do_GET(self) -> None:
         self._answer()
@@ -329,9 +329,10 @@ def check_body(value: Any, model: str) -> None:
         wanted = kind.openapi_types[names[name]]
         if hasattr(kfp_server_api, wanted) and getattr(kfp_server_api, wanted).openapi_types:
             check_body(content, wanted)
-        elif wanted in ("str", "int", "bool") and not isinstance(
-            content, {"str": str, "int": int, "bool": bool}[wanted]
-        ):
+        elif name in INT64:
+            if not str(content).isdigit():
+                raise Refused(400, f"{model}.{name}: is no int64")
+        elif wanted in PLAIN_TYPES and not isinstance(content, PLAIN_TYPES[wanted]):
             raise Refused(400, f"{model}.{name}: is no {wanted}")
 
 

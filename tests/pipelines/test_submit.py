@@ -41,11 +41,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options: dict = {},  # noqa: B006
     ):
         first = first_step(count=count)
-        with dsl.If(first.output == "1"):
+        with dsl.If(first.output == "1"):  # type: ignore[attr-defined]
             second_step(text=gpu_count)
 
     path = tmp_path_factory.mktemp("package") / "example.yaml"
-    compiler.Compiler().compile(example, str(path))
+    compiler.Compiler().compile(example, str(path))  # type: ignore[arg-type]
     return path
 
 
