@@ -307,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
             for part in message.iter_parts()
             if part.get_param("name", header="content-disposition") == "uploadfile"
         )
-        return part.get_payload(decode=True).decode()
+        return bytes(part.get_payload(decode=True)).decode()  # type: ignore[arg-type]
 
     def _send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
