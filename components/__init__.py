@@ -11,7 +11,10 @@ from typing import Any
 _FOLDER_OF = {
     "ingest_dataset": "ingest",
     "prepare_dataset": "prepare",
+    "compare_dataset": "compare",
     "train_classifier": "train",
+    "train_candidate": "candidate",
+    "select_best": "select",
     "export_onnx": "export",
     "evaluate_model": "evaluate",
     "publish_model": "publish",

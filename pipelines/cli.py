@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines import data_cli, models
 from kfp_textclf.pipelines.cluster_commands import schedule, submit
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_cli.app, name="data")
+
+app.add_typer(models.app, name="models")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a parameter: train.epochs=2. Repeatable.")]
@@ -27,12 +31,28 @@ def run(
         Literal["subprocess", "docker"], typer.Option(help="Run each step here, or in a container of its image.")
     ] = "subprocess",
     memory: Annotated[str, typer.Option(help="Most memory of a step in a container.")] = "8g",
+    store: Annotated[str, typer.Option(help="Keep data, models and checkpoints below this URI: s3://bucket/x.")] = "",
 ) -> None:
     """Run the training pipeline on this machine; a run that was interrupted continues where it was."""
     from kfp_textclf.pipelines.training_run import run_training
 
     overrides = [*(settings or []), *([f"dataset={dataset}"] if dataset else [])]
-    run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "")
+    run_training(params, overrides, runs, caching=cache, memory=memory if runner == "docker" else "", store=store)
+
+
+@app.command()
+def sweep(
+    dataset: Annotated[str, typer.Option(help="Data set: a name in params.yaml, or a file.")] = "",
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    params: ParamsFile = Path("params.yaml"),
+    settings: Settings = None,
+    cache: Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")] = True,
+) -> None:
+    """Try the candidates of the sweep section of params.yaml on this machine, and publish the winner if it is good."""
+    from kfp_textclf.pipelines.training_run import run_training
+
+    overrides = [*(settings or []), *([f"dataset={dataset}"] if dataset else [])]
+    run_training(params, overrides, runs, caching=cache, pipeline="sweep")
 
 
 @app.command(name="compile")
@@ -58,7 +78,9 @@ def compile_(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Directory of a published or exported model.")],
+    model: Annotated[
+        str, typer.Argument(help="Directory of a model, or URI of a published version or of a store (its champion).")
+    ],
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; read from standard input, one a line, when none.")
     ] = None,
@@ -74,6 +96,37 @@ def predict(
         predict_csv(model, csv_file, column, sys.stdout)
     else:
         predict_texts(model, texts or (line.rstrip("\r\n") for line in sys.stdin), sys.stdout)
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_A RUN_B...",
+            help="A run below runs/ or its directory, `latest`, `workspace` (outputs of dvc repro), a DVC revision or "
+            "experiment, kfp:RUN_ID, or the directory of an offline W&B run.",
+        ),
+    ],
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
+) -> None:
+    """Compare runs with the first: metrics, parameters, data, and whether they differ by more than chance."""
+    import json
+
+    from kfp_textclf.pipelines.compare import compare_runs, load_run
+    from kfp_textclf.pipelines.comparison_report import in_html, in_text
+
+    if len(names) < 2:
+        raise UserError("compare: needs at least two runs, such as `kfp-textclf compare latest workspace`")
+    comparison = compare_runs([load_run(name, runs) for name in names])
+    if html:
+        try:
+            html.write_text(in_html(comparison), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{html}: cannot be written ({error.strerror}); choose another file") from error
+    print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
 app.command()(submit)

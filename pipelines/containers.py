@@ -3,16 +3,20 @@
     python -m kfp_textclf.pipelines.containers RUN       removes what a run that was killed left running
 
 A step is given what its own parameters name: the network when one of them is a remote URI, and otherwise none; the
-local files and directories among them, read-only, except the store that it publishes to.
+local files and directories among them, read-only, except where it publishes to or keeps checkpoints; the environment
+for S3 when one of them is an ``s3://`` URI. That environment is never written down here, neither in logs nor in job
+files.
 """
 
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kfp_textclf.components import images
 from kfp_textclf.components.common.errors import UserError
@@ -21,10 +25,12 @@ from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.sources import current_images
 
 RUN_LABEL = "kfp-textclf.run"
-WRITABLE = "publish_to"
+WRITABLE = ("checkpoint_uri", "publish_to")
 LOCAL_SCHEMES = ("file", "package")
 # Set here, they are set in the containers too.
 PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+S3_ENVIRONMENT = ("AWS_", "KFP_TEXTCLF_S3_")
+S3_FILES = ("AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 def check_engine(memory: str) -> None:
@@ -93,7 +99,12 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
     A step that ends well without having written every output that it declares counts as failed.
     """
     step = json.loads(command[command.index("--executor_input") + 1])
-    remote, mounts = access(step.get("inputs", {}).get("parameterValues", {}))
+    parameters = step.get("inputs", {}).get("parameterValues", {})
+    remote, mounts = access(parameters)
+    s3 = s3_environment(parameters)
+    if s3:
+        settings["environment"] = {**(settings.get("environment") or {}), **s3}
+        mounts += _mounted_files(s3)
     if image != images.GPU:
         settings["device_requests"] = []
     container = client.containers.run(
@@ -101,7 +112,7 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
         command=command,
         volumes=volumes,
         mounts=mounts,
-        network_mode="bridge" if remote else "none",
+        network_mode=_network(remote, s3),
         detach=True,
         **settings,
     )
@@ -132,11 +143,34 @@ def access(parameters: Mapping[str, Any]) -> tuple[bool, list[Any]]:
             remote = True
         elif uri.startswith("file://"):
             path = local_path(uri, name)
-            if name == WRITABLE:
+            if name in WRITABLE:
                 _make_directory(path, name)
             if path.exists():  # otherwise the step says what is missing
-                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name != WRITABLE)
+                mounts[path] = Mount(str(path), str(path), type="bind", read_only=name not in WRITABLE)
     return remote, list(mounts.values())
+
+
+def s3_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment that a step with these parameters needs to reach S3; empty when none is an S3 URI."""
+    if not any(uri.startswith("s3://") for _, uri in _uris(parameters)):
+        return {}
+    return {name: value for name, value in os.environ.items() if name.startswith(S3_ENVIRONMENT)}
+
+
+def _network(remote: bool, s3: Mapping[str, str]) -> str:
+    """Return the network mode; an endpoint on this machine itself is reached by its own network alone."""
+    endpoint = s3.get("AWS_ENDPOINT_URL_S3") or s3.get("AWS_ENDPOINT_URL") or ""
+    host = urlsplit(endpoint).hostname or ""
+    if host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host):
+        return "host"
+    return "bridge" if remote else "none"
+
+
+def _mounted_files(environment: Mapping[str, str]) -> list[Any]:
+    from docker.types import Mount
+
+    files = {environment[name] for name in S3_FILES if Path(environment.get(name, "")).is_file()}
+    return [Mount(file, file, type="bind", read_only=True) for file in sorted(files) if file.startswith("/")]
 
 
 def _uris(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

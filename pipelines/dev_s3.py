@@ -69,8 +69,8 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
     }
     config = directory / "s3.json"
     config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-    ports = _free_ports(3)
-    port = port or _free_ports(1)[0]
+    *ports, free = _free_ports(4)
+    port = port or free
     command = [
         weed,
         "server",
@@ -81,6 +81,7 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
         f"-s3.config={config}",
     ]
     command += ["-master.volumeSizeLimitMB=256", "-volume.max=64", f"-s3.port={port}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports, where a second server would fail
     command += [f"-{role}.port={number}" for role, number in zip(("master", "volume", "filer"), ports, strict=True)]
     log = directory / "server.log"
     with log.open("w") as output:
@@ -145,11 +146,18 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> None:
-    """Run a server until Ctrl-C, and say how to use it."""
-    directory = Path(sys.argv[1]).resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Run a server while a command runs, or until Ctrl-C and say how to use it.
+
+    A server that the environment names already, such as the one of ``make dev-s3``, is used instead of a new one.
+    """
+    directory, command = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with s3_server(directory, int(os.environ.get("PORT", "8333"))) as server:
+        if command and os.environ.get("AWS_ENDPOINT_URL_S3"):
+            sys.exit(subprocess.call(command))  # noqa: S603
+        with s3_server(directory, 0 if command else int(os.environ.get("PORT", "8333"))) as server:
+            if command:
+                sys.exit(subprocess.call(command, env={**os.environ, **server.environment}))  # noqa: S603
             for name, value in server.environment.items():
                 print(f"export {name}={value}")
             print(f"# bucket s3://{server.bucket}, objects in {directory}; Ctrl-C ends it", flush=True)
@@ -158,7 +166,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        pass
+        sys.exit(130)
 
 
 if __name__ == "__main__":

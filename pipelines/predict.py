@@ -8,13 +8,14 @@ from typing import TextIO, TypeVar
 
 from kfp_textclf.components.common.artifacts import MANIFEST, verified
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.scoring import OnnxClassifier
 
 T = TypeVar("T")
 CHUNK_ROWS = 4096  # scored at a time, so that memory does not grow with the input
 
 
-def predict_texts(model: Path, texts: Iterable[str], output: TextIO) -> None:
+def predict_texts(model: str | Path, texts: Iterable[str], output: TextIO) -> None:
     """Write a line ``label<TAB>probability<TAB>text`` for each text, in order.
 
     Raises:
@@ -26,11 +27,11 @@ def predict_texts(model: Path, texts: Iterable[str], output: TextIO) -> None:
             output.write(f"{label}\t{probability:.4f}\t{text}\n")
 
 
-def predict_csv(model: Path, path: Path, column: str, output: TextIO) -> None:
+def predict_csv(model: str | Path, path: Path, column: str, output: TextIO) -> None:
     """Write a CSV again with the columns ``predicted_label`` and ``probability`` behind its own.
 
     Args:
-        model: Directory of the model.
+        model: Directory of the model, or URI of a published one.
         path: CSV in UTF-8 with a header.
         column: Name of the column that holds the texts.
         output: Where to write.
@@ -57,12 +58,18 @@ def predict_csv(model: Path, path: Path, column: str, output: TextIO) -> None:
         raise UserError(f"{path}: is not a CSV file in UTF-8 ({error})") from error
 
 
-def open_model(directory: Path) -> OnnxClassifier:
-    """Open a model directory, verified when it carries a manifest.
+def open_model(model: str | Path) -> OnnxClassifier:
+    """Open a model, verified when it carries a manifest.
+
+    Args:
+        model: Its directory, or the ``file://`` or ``s3://`` URI of a published version or of a store.
 
     Raises:
-        UserError: The directory is missing, damaged or no model.
+        UserError: The model is missing, damaged or none.
     """
+    if "://" in str(model):
+        return OnnxClassifier(open_version(str(model)))
+    directory = Path(model)
     if not directory.is_dir():
         raise UserError(
             f"{directory}: is no directory; name that of a published model, e.g. runs/latest/models/published"

@@ -7,9 +7,11 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore
-from kfp_textclf.components.common.object_store import local_path
+from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
+from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
+from kfp_textclf.components.select.sweep_report import sweep_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
 
 MODELS = ("model", "onnx", "onnx_int8")
@@ -42,14 +44,16 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
         "arguments": run.arguments,
         "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in run.steps],
     }
-    for drawing in run.artifact("evaluation").glob("*.png"):
-        shutil.copyfile(drawing, run.directory / drawing.name)
+    if run.pipeline == "sweep":
+        metrics["sweep"] = _sweep(run)
+    for pattern in ("*.png", "predictions.csv"):
+        for file in run.artifact("evaluation").glob(pattern):
+            shutil.copyfile(file, run.directory / file.name)
     (run.directory / "models").mkdir()
     for model in MODELS:
         _link(run.artifact(model), run.directory / "models" / model)
     if metrics["published"]:
-        version = local_path(metrics["published"]["uri"], "publish_to")
-        _link(version, run.directory / "models" / "published")
+        _place(metrics["published"]["uri"], run.directory / "models" / "published")
     title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
     (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
     (run.directory / "report.md").write_text(render_markdown(title, subtitle, blocks), encoding="utf-8")
@@ -60,6 +64,15 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
 
 def _link(target: Path, link: Path) -> None:
     link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def _place(uri: str, path: Path) -> None:
+    """Link to a published version on this machine; copy one from elsewhere, so that the run stays whole."""
+    version = open_version(uri, "publish_to")
+    if uri.startswith("file://"):
+        _link(version, path)
+    else:
+        shutil.copytree(version, path)
 
 
 def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
@@ -78,6 +91,7 @@ def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "git_rev": raw["git_rev"],
+        "store": raw["store"],
         "files": files,
         "rows": {split: int(rows) for split, rows in prepared["rows"].items()},
         "classes": len(prepared["labels"]),
@@ -92,13 +106,21 @@ def _published(run: LocalRun, verdict: str) -> dict[str, Any] | None:
     return {name: champion[name] for name in ("version", "uri", "previous")} if champion else None
 
 
+def _sweep(run: LocalRun) -> dict[str, Any]:
+    """Return the candidates of both rounds: those trained to the end first, then those that only began."""
+    final, screening = (read_json(run.artifact(name) / "sweep.json") for name in ("model", "screening"))
+    names = {candidate["name"] for candidate in final["ranking"]}
+    began = [{**c, "state": "screened" if c["state"] == "trained" else c["state"]} for c in screening["ranking"]]
+    return {**final, "ranking": final["ranking"] + [c for c in began if c["name"] not in names]}
+
+
 def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:
     dataset = metrics["dataset"]
     pins = ", ".join(f"{path} md5 {file['md5'][:8]}" for path, file in dataset["files"].items())
     revision = f", git {dataset['git_rev'][:12]}" if dataset["git_rev"] else ""
     published = metrics["published"]
     outcome = f"Published as version {published['version']}." if published else "Nothing was published."
-    return f"Data: {pins}{revision}. Base model: {run.arguments['base_model']}. {outcome}"
+    return f"Data: {pins}{revision}, from {dataset['store']}. Base model: {run.arguments['base_model']}. {outcome}"
 
 
 def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
@@ -117,6 +139,9 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
     steps = [(s["name"], "reused" if s["cached"] else Quantity(f"{s['seconds']:.1f} s")) for s in metrics["steps"]]
     blocks.append(Table("Steps", ("step", "time"), steps))
     blocks.insert(-3, _curves(run))
+    if "sweep" in metrics:
+        blocks[2:2] = sweep_blocks(metrics["sweep"]["ranking"], metrics["sweep"]["metric"])
+    blocks += comparison_blocks(read_json(run.artifact("comparison") / "comparison.json"))
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks
 
@@ -132,4 +157,6 @@ def _curves(run: LocalRun) -> Figure:
 
 
 def _parameters(arguments: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in sorted(arguments.items()) if name != "dataset_pin"]
+    return [
+        (name, str(value)) for name, value in sorted(arguments.items()) if name not in ("dataset_pin", "candidates")
+    ]

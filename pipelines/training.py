@@ -1,4 +1,4 @@
-"""The training pipeline: ingest, prepare, train, export, evaluate, gate, publish."""
+"""The training pipeline: ingest, prepare, compare, train, export, evaluate, gate, publish."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
+    compare_dataset,
     evaluate_model,
     export_onnx,
     ingest_dataset,
@@ -20,6 +21,7 @@ class TrainingOutputs(NamedTuple):
 
     raw: Dataset
     dataset: Dataset
+    comparison: Artifact
     model: Model
     onnx: Model
     onnx_int8: Model
@@ -29,7 +31,7 @@ class TrainingOutputs(NamedTuple):
 
 
 @dsl.pipeline(name="gate", description="Publish a model if it was promoted.")
-def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str):
+def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str, keep_versions: int = 0):
     """Publish a model if it was promoted.
 
     A pipeline of its own because kfp.local resolves a named output, such as the verdict, in a condition only when it
@@ -40,9 +42,12 @@ def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish
         model: The int8 model.
         evaluation: Its evaluation.
         publish_to: URI of the model store.
+        keep_versions: How many of the newest versions to keep; 0 keeps all.
     """
     with dsl.If(verdict == "promote", name="promoted"):
-        publishing = publish_model(model=model, evaluation=evaluation, publish_to=publish_to)
+        publishing = publish_model(
+            model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
+        )
         publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
 
 
@@ -68,6 +73,8 @@ def training(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     max_length: int = 128,
+    checks: dict = {},  # noqa: B006
+    limits: dict = {},  # noqa: B006
     epochs: int = 4,
     batch_size: int = 16,
     learning_rate: float = 2e-4,
@@ -78,11 +85,16 @@ def training(
     early_stopping_patience: int = 2,
     metric_for_best_model: str = "matthews_correlation",
     precision: str = "auto",
+    checkpoint_uri: str = "",
+    checkpoint_steps: int = 200,
+    prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
+    promote_on: str = "not_worse",
+    keep_versions: int = 0,
 ) -> TrainingOutputs:
     """Train a classifier on a pinned data set and publish it if it is good enough.
 
@@ -104,6 +116,8 @@ def training(
         validation_fraction: Share of the training rows kept apart for choices made during training.
         test_fraction: Share of the rows held out when there is no test_file.
         max_length: Longest text in tokens; longer ones are cut.
+        checks: Level of a check of the data, by its name: error, warn or off.
+        limits: What a check of the data tolerates, by its name.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         learning_rate: Peak learning rate.
@@ -114,11 +128,17 @@ def training(
         early_stopping_patience: Epochs without improvement before training stops; 0 to train them all.
         metric_for_best_model: Metric on the validation rows that chooses the epoch.
         precision: bf16, fp32, or auto.
+        checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
+        checkpoint_steps: The most steps of work that are lost when it is killed.
+        prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: How far it may lie below the champion.
+        max_champion_drop: By how much more than chance it may lie below the champion.
+        promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
+            keeps all.
     """
     ingested = ingest_dataset(dataset_pin=dataset_pin)
     prepared = prepare_dataset(
@@ -137,6 +157,11 @@ def training(
         test_fraction=test_fraction,
         max_length=max_length,
         seed=seed,
+        checks=checks,
+        limits=limits,
+    )
+    compared = compare_dataset(
+        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
     trained = train_classifier(
         dataset=prepared.outputs["dataset"],
@@ -152,7 +177,10 @@ def training(
         metric_for_best_model=metric_for_best_model,
         precision=precision,
         seed=seed,
-    )
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_steps=checkpoint_steps,
+        prices=prices,
+    ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
@@ -163,16 +191,19 @@ def training(
         max_int8_drop=max_int8_drop,
         min_baseline_gain=min_baseline_gain,
         max_champion_drop=max_champion_drop,
+        promote_on=promote_on,
     )
     gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        keep_versions=keep_versions,
     )
     return TrainingOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         model=trained.outputs["model"],
         onnx=exported.outputs["onnx"],
         onnx_int8=exported.outputs["onnx_int8"],

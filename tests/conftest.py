@@ -59,7 +59,7 @@ def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> SimpleNamespac
         "datasets": {"tiny": {"train": "data/train.csv", "test": "data/test.csv"}},
         "prepare": {"max_length": 32},
         "train": {
-            "epochs": 15,
+            "epochs": 25,
             "early_stopping_patience": 0,
             "learning_rate": 0.002,
             "freeze_embeddings": False,

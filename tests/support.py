@@ -1,7 +1,9 @@
 """What several test modules share besides fixtures."""
 
 import csv
+import hashlib
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,3 +53,15 @@ def artifact(directory: Path, files: Mapping[str, bytes | str]) -> Path:
 def read(path: Path) -> dict:
     """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def md5(content: bytes) -> str:
+    """Return the md5 of some bytes."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def run_git(directory: Path, *arguments: str) -> str:
+    """Run git and return what it printed."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    command = ["git", "-C", str(directory), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,5 +1,6 @@
 """Malformed input on the real command line: one line that names the thing and the fix, code 2, nothing half-written."""
 
+import gzip
 import hashlib
 import io
 import re
@@ -65,6 +66,10 @@ DATA: list[Case] = [
      r"label 'hotel' never in train; .*unseen_labels=drop"),
     ("rows without text", train(b"a, \nb,\n"), [],
      r"train\.csv: no usable row of 2 read; each needs a text and a label"),
+    ("check that is an error", train(GOOD + b"fare,<b>how much\n"), ["--set", "prepare.checks.markup=error"],
+     r"check markup: 1 texts .*train\.csv: line 4: '<b>how much'.* set prepare\.checks\.markup=warn"),
+    ("compressed CSV", one("x.csv.gz", gzip.compress(GOOD)), ["--dataset", "x.csv.gz"],
+     r"'x\.csv\.gz': is not in the raw data set .*; unpack it"),
     ("empty test file", train(GOOD, b""), [], r"test\.csv: no usable row of 0 read; each needs"),
     ("train all in test", train(GOOD, GOOD), [], r"train\.csv: no usable row .*"),
     ("malformed JSON", one("x.jsonl", b'{"text": "a", "label"\n'), ["--dataset", "x.jsonl"],
@@ -108,6 +113,8 @@ BEFORE: list[Case] = [
     ("unknown parameter", {}, ["--set", "train.epoch=1"],
      r"train\.epoch: unknown parameter; did you mean train\.epochs\?"),
     ("unknown section", {}, ["--set", "training.epochs=1"], r"training.*: unknown parameter; did you mean train"),
+    ("unknown check", {}, ["--set", "prepare.checks.markups=off"],
+     r"prepare\.checks\.markups: unknown check; did you mean markup\?"),
     ("wrong type", {}, ["--set", "train.epochs=many"],
      r"train\.epochs='many': .*integer.*; set it right in params\.yaml"),
     ("out of range", {}, ["--set", "prepare.validation_fraction=1.5"],
@@ -134,7 +141,7 @@ BEFORE: list[Case] = [
     ("unknown data set", {}, ["--dataset", "atis"],
      r"dataset='atis': is neither a file nor a name under datasets .*\(tiny\)"),
     ("bad store", {}, ["--set", "publish.publish_to=s3://x"],
-     r"publish_to='s3://x': is not of the form file:///absolute"),
+     r"publish_to='s3://x': is not of the form s3://bucket/prefix"),
 ]  # fmt: skip
 MODELS: list[Case] = [
     ("model unpinned", {}, ["--set", f"base_model={MODEL}"], r"base_model '.*': pin it as hf://org/name@<commit>"),
@@ -163,7 +170,7 @@ def assert_refused(result: SimpleNamespace, message: str) -> None:
     assert "Traceback" not in result.err + result.out, result.err
     assert result.code == 2, result.err
     *before, last = result.err.splitlines()
-    assert all(re.match(r"\[\d/6\] |[\w.-]+: /", line) for line in before), result.err
+    assert all(re.match(r"\[\d/7\] |[\w.-]+: /", line) for line in before), result.err
     assert re.match(r"error: \S", last), result.err
     assert re.search(message, last), last
     assert result.out == ""

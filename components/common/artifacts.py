@@ -97,8 +97,12 @@ def verified(path: str | Path) -> Path:
         file = directory / name
         if not file.is_file():
             raise UserError(f"{file}: is missing from the artifact; delete {directory} and run again")
-        if file.stat().st_size != expected["size"] or sha256_of(file) != expected["sha256"]:
-            raise UserError(f"{file}: differs from its manifest; delete {directory} and run again")
+        actual = sha256_of(file)
+        if actual != expected["sha256"]:
+            raise UserError(
+                f"{file}: differs from its manifest (sha256 {expected['sha256']} expected, is {actual}); "
+                f"delete {directory} and run again"
+            )
     return directory
 
 

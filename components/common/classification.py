@@ -1,6 +1,7 @@
 """Quality of a classifier, computed from its confusion matrix with numpy alone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,30 +35,48 @@ def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer],
 
 def quality(matrix: NDArray[np.int64]) -> dict[str, float]:
     """Return accuracy, macro F1 and Matthews correlation of a confusion matrix of shape (classes, classes)."""
+    figures = quality_of_counts(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))
+    return {name: float(value) for name, value in figures.items()}
+
+
+def quality_of_counts(
+    hits: NDArray[Any], true: NDArray[Any], predicted: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Return accuracy, macro F1 and Matthews correlation of what those of a confusion matrix depend on.
+
+    The Matthews correlation is the multi-class R_K in [-1, 1], and 0 where it is undefined, when one class takes all
+    rows. Source: Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient",
+    equation 8; the same as scikit-learn's ``matthews_corrcoef``. Macro F1 is the mean over the classes that occur
+    among the true or the predicted labels, as in scikit-learn.
+
+    Args:
+        hits: Correct rows of each class, shape (..., classes); leading axes are confusion matrices side by side.
+        true: True rows of each class, the same shape.
+        predicted: Predicted rows of each class, the same shape.
+
+    Returns:
+        The figures by name, each of shape (...).
+    """
+    hits, true, predicted = (counts.astype(np.float64) for counts in (hits, true, predicted))
+    rows, right = true.sum(axis=-1), hits.sum(axis=-1)
+    covariance = right * rows - (true * predicted).sum(axis=-1)
+    variance = (rows**2 - (predicted**2).sum(axis=-1)) * (rows**2 - (true**2).sum(axis=-1))
+    f1, present = _ratio(2 * hits, true + predicted), (true + predicted) > 0
     return {
-        "accuracy": float(matrix.trace() / max(matrix.sum(), 1)),
-        "macro_f1": macro_f1(matrix),
-        "matthews_correlation": matthews_correlation(matrix),
+        "accuracy": _ratio(right, rows),
+        "macro_f1": _ratio(f1.sum(axis=-1), present.sum(axis=-1)),
+        "matthews_correlation": _ratio(covariance, np.sqrt(np.maximum(variance, 0))),
     }
 
 
 def matthews_correlation(matrix: NDArray[np.int64]) -> float:
-    """Return the multi-class Matthews correlation coefficient R_K in [-1, 1].
-
-    It is 0 where it is undefined, when one class takes all rows. Source: Gorodkin 2004, "Comparing two K-category
-    assignments by a K-category correlation coefficient", equation 8; the same as scikit-learn's ``matthews_corrcoef``.
-    """
-    rows = float(matrix.sum())
-    true, predicted = matrix.sum(axis=1).astype(float), matrix.sum(axis=0).astype(float)
-    covariance = matrix.trace() * rows - true @ predicted
-    variance = (rows**2 - predicted @ predicted) * (rows**2 - true @ true)
-    return float(covariance / np.sqrt(variance)) if variance > 0 else 0.0
+    """Return the Matthews correlation of a confusion matrix of shape (classes, classes)."""
+    return quality(matrix)["matthews_correlation"]
 
 
 def macro_f1(matrix: NDArray[np.int64]) -> float:
-    """Return the mean F1 over the classes that occur among the true or the predicted labels, as scikit-learn does."""
-    present = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    return float(_f1(matrix)[present].mean()) if present.any() else 0.0
+    """Return the macro F1 of a confusion matrix of shape (classes, classes)."""
+    return quality(matrix)["macro_f1"]
 
 
 def per_class(matrix: NDArray[np.int64], labels: list[str]) -> list[ClassScore]:
@@ -65,13 +84,11 @@ def per_class(matrix: NDArray[np.int64], labels: list[str]) -> list[ClassScore]:
     hits = matrix.diagonal()
     precision = _ratio(hits, matrix.sum(axis=0))
     recall = _ratio(hits, matrix.sum(axis=1))
-    columns = zip(labels, precision, recall, _f1(matrix), matrix.sum(axis=1), strict=True)
+    f1 = _ratio(2 * hits, matrix.sum(axis=0) + matrix.sum(axis=1))
+    columns = zip(labels, precision, recall, f1, matrix.sum(axis=1), strict=True)
     return [ClassScore(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in columns]
 
 
-def _f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    return _ratio(2 * matrix.diagonal(), matrix.sum(axis=0) + matrix.sum(axis=1))
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Return part / whole, and 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)

@@ -86,6 +86,11 @@ class LocalStore(ObjectStore):
                 raise NotFound(f"{self.uri_of(key)}: does not exist")
             shutil.copyfile(path, target)
 
+    def size(self, key: str) -> int | None:  # noqa: D102
+        path = self._path(key)
+        with self._translated(key):
+            return path.stat().st_size if path.is_file() else None
+
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
         with self._translated(prefix):
             files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())

@@ -66,6 +66,10 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Return the bytes of an object, or None when there is none."""
+
+    @abstractmethod
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that start with ``prefix``, sorted."""
 

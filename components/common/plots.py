@@ -41,6 +41,50 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_
     return figure
 
 
+def scatters(panels: Mapping[str, Sequence[tuple[str, float]]], y_label: str) -> "Figure":
+    """Draw one panel per entry, each with points over named values, numbers in their order."""
+    figure, axes = _figure(len(panels))
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
+        names = sorted({name for name, _ in points}, key=lambda name: (_number(name), name))
+        axis.scatter([names.index(name) for name, _ in points], [value for _, value in points], alpha=0.7)
+        axis.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)
+        axis.set(title=title, ylabel=y_label, xlim=(-0.5, len(names) - 0.5))
+        axis.grid(True)
+    return figure
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
+
+
+def confidence(
+    reliability: Mapping[str, Sequence[tuple[float, float, float]]], rejection: Sequence[tuple[float, float]]
+) -> "Figure":
+    """Draw a reliability diagram, and accuracy over coverage.
+
+    Args:
+        reliability: Points (mean confidence, accuracy, rows) of the bins of each named model; dots grow with the rows.
+        rejection: Points (coverage, accuracy of the answered rows).
+    """
+    figure, (left, right) = _figure(2)
+    left.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle="--", label="perfect")
+    for name, points in reliability.items():
+        confidences, accuracies, rows = zip(*points, strict=True)
+        (line,) = left.plot(confidences, accuracies, linewidth=0.7, alpha=0.6)
+        area = [6 + 90 * count / sum(rows) for count in rows]
+        left.scatter(confidences, accuracies, area, color=line.get_color(), alpha=0.8, label=name, linewidths=0)
+    left.set(title="reliability", xlabel="mean probability of the answer", ylabel="share that is right")
+    left.legend()
+    right.plot(*zip(*rejection, strict=True), drawstyle="steps-post")
+    right.set(title="accuracy of the answered rows", xlabel="share of the rows answered", xlim=(0, 1.02))
+    for axis in (left, right):
+        axis.grid(True)
+    return figure
+
+
 def training_curves(log: Sequence[Mapping[str, float]]) -> "Figure":
     """Draw loss and validation metrics over epochs from the log of a Hugging Face Trainer."""
 

@@ -84,6 +84,13 @@ class S3Store(ObjectStore):
         with translated(self.uri_of(key)):
             client().download_file(self.bucket, self._key(key), str(target))
 
+    def size(self, key: str) -> int | None:  # noqa: D102
+        try:
+            with translated(self.uri_of(key)):
+                return client().head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"]
+        except NotFound:
+            return None
+
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
         start = f"{self.prefix}/" if self.prefix else ""
         with translated(self.uri):

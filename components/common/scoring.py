@@ -3,11 +3,12 @@
 Only numpy, tokenizers and onnxruntime are needed here, so that a serving process starts in a fraction of a second.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +18,46 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
 
 BATCH_SIZE = 32
+CALIBRATION = "calibration.json"  # of a model directory
 ONNX_FILES = ("model.int8.onnx", "model.onnx")  # in order of preference
 
 
-class Classifier(Protocol):
-    """Anything that turns texts into class probabilities."""
+class Classifier:
+    """Anything that turns texts into class probabilities: an encoder, a temperature, and logits of a padded batch.
 
-    labels: list[str]
+    The temperature divides the logits before the softmax. It makes the probabilities those of being right (Guo et al.
+    2017, "On Calibration of Modern Neural Networks") and changes no label.
+    """
+
+    encoder: "TextEncoder"
+    temperature: float = 1.0
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names."""
+        return self.encoder.labels
+
+    def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
+        raise NotImplementedError
+
+    def text_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return logits of shape (texts, classes), rows in the order of ``texts``."""
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for rows, batch in self.encoder.batches(texts):
+            result[rows] = self.logits(batch)
+        return result
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
-        ...
+        return softmax(self.text_logits(texts), self.temperature)
 
 
-class OnnxClassifier:
-    """A classifier in a directory: ``model.int8.onnx`` or ``model.onnx``, ``tokenizer.json`` and ``config.json``."""
+class OnnxClassifier(Classifier):
+    """A classifier in a directory: ``model.int8.onnx`` or ``model.onnx``, ``tokenizer.json`` and ``config.json``.
+
+    ``calibration.json``, where there is one, holds the temperature.
+    """
 
     def __init__(self, directory: str | Path, threads: int | None = None) -> None:
         """Open the model.
@@ -48,7 +74,7 @@ class OnnxClassifier:
         directory = Path(directory)
         self.path = onnx_file(directory)
         self.encoder = TextEncoder(directory)
-        self.labels = self.encoder.labels
+        self.temperature = read_temperature(directory)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
@@ -58,13 +84,6 @@ class OnnxClassifier:
         except Exception as error:  # onnxruntime raises bare Exception subclasses without a common base
             raise UserError(f"{self.path}: is not a readable ONNX model ({str(error)[:200]})") from error
         self.inputs = {node.name for node in self.session.get_inputs()}
-
-    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
-        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        for rows, batch in self.encoder.batches(texts):
-            result[rows] = softmax(self.logits(batch))
-        return result
 
     def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
@@ -112,12 +131,14 @@ class Scored:
     """What a classifier answered, and how fast.
 
     Attributes:
-        probabilities: Shape (rows, classes).
+        logits: Shape (rows, classes).
+        probabilities: The same shape, calibrated.
         latency_ms_p50: Median time of one text alone, raw text in, label out, in milliseconds.
         latency_ms_p99: 99th percentile of the same.
         rows_per_second: Throughput over all rows, batched.
     """
 
+    logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     latency_ms_p50: float
     latency_ms_p99: float
@@ -134,11 +155,13 @@ def score(classifier: Classifier, texts: Sequence[str], latency_samples: int = 2
     """Score all texts in batches, then some of them one by one, and time both."""
     classifier.probabilities(texts[:BATCH_SIZE])  # warm-up: allocations and kernel selection
     started = time.perf_counter()
-    probabilities = classifier.probabilities(texts)
+    logits = classifier.text_logits(texts)
+    probabilities = softmax(logits, classifier.temperature)
     seconds = time.perf_counter() - started
     step = max(1, len(texts) // latency_samples)
     latencies = [_milliseconds(classifier, text) for text in texts[::step]]
     return Scored(
+        logits=logits,
         probabilities=probabilities,
         latency_ms_p50=float(np.percentile(latencies, 50)),
         latency_ms_p99=float(np.percentile(latencies, 99)),
@@ -161,10 +184,28 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int6
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the softmax over the last axis."""
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[Any]:
+    """Return the softmax of ``logits / temperature`` over the last axis, in the precision of the logits."""
+    exponents = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def read_temperature(directory: Path) -> float:
+    """Return the temperature in ``calibration.json`` of a model directory; 1 for a model without that file.
+
+    Raises:
+        UserError: The file holds no temperature.
+    """
+    path = directory / CALIBRATION
+    if not path.exists():
+        return 1.0
+    try:
+        temperature = float(read_json(path)["temperature"])
+    except (KeyError, TypeError, ValueError):
+        temperature = math.nan
+    if not 0 < temperature < math.inf:
+        raise UserError(f"{path}: holds no temperature above 0; export the model again")
+    return temperature
 
 
 def onnx_file(directory: Path) -> Path:

@@ -25,17 +25,19 @@ def evaluate_model(
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
+    promote_on: str = "not_worse",
 ) -> NamedTuple("Outputs", [("verdict", str), ("reason", str)]):  # type: ignore[valid-type]
     """Judge every variant of a model on the held-out rows: quality, latency, size, and whether to publish it.
 
     The int8 model is promoted when its Matthews correlation reaches the floor, stays close to torch, beats the cheap
-    baselines (majority class, TF-IDF with a linear SVM) and is not below the champion's on the same rows.
+    baselines (majority class, TF-IDF with a linear SVM) and is not below the champion's on the same rows by more than
+    chance: a paired bootstrap decides.
 
     Args:
         dataset: The prepared data set; its test rows judge, its other rows fit the baselines.
         onnx: The fp32 model, with torch's reference answers.
         onnx_int8: The int8 model.
-        evaluation: metrics.json, predictions.csv and drawings.
+        evaluation: metrics.json, predictions.csv, drawings, and the profile of the data set.
         torch_metrics: Quality, size and speed of the torch model.
         onnx_metrics: The same of the fp32 ONNX model.
         onnx_int8_metrics: The same of the int8 ONNX model.
@@ -46,24 +48,29 @@ def evaluate_model(
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this the int8 model must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: How far it may lie below the champion.
+        max_champion_drop: By how much more than chance it may lie below the champion.
+        promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
 
     Returns:
         verdict: promote or reject.
         reason: Why.
     """
+    import time
+
     from kfp_textclf.components.common.kfp_outputs import write_classification, write_metrics, write_text
     from kfp_textclf.components.evaluate import gate, stage
 
+    started = time.perf_counter()
     result = stage.evaluate(
         dataset.path,
         onnx.path,
         onnx_int8.path,
         evaluation.path,
         champion_uri=champion_uri,
-        settings=gate.GateSettings(floor, max_int8_drop, min_baseline_gain, max_champion_drop),
+        settings=gate.GateSettings(floor, max_int8_drop, min_baseline_gain, max_champion_drop, promote_on),
     )
-    evaluation.metadata.update({"verdict": result.verdict, "reason": result.reason})
+    seconds = time.perf_counter() - started
+    evaluation.metadata.update({"verdict": result.verdict, "reason": result.reason, "seconds": seconds})
     write_metrics(torch_metrics, result.variants["torch"])
     write_metrics(onnx_metrics, result.variants["onnx"])
     write_metrics(onnx_int8_metrics, result.variants["onnx_int8"])

@@ -19,8 +19,11 @@ from kfp_textclf.components.common.report import (
     Verdict,
     format_bytes,
 )
+from kfp_textclf.components.common.significance import Difference, in_words
+from kfp_textclf.components.evaluate.confidence_report import confidence_blocks
 
 VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
+METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
 MISTAKES_SHOWN = 50
 
 
@@ -52,6 +55,8 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
             file="variants.png",
             note="Raw text in, label out, tokenising included, on the CPUs of this run.",
         ),
+        *_champion(evaluation["champion"]),
+        *confidence_blocks(evaluation, VARIANT_NAMES),
         _classes(evaluation),
         Heatmap("Confusion matrix of the int8 model", labels, matrix),
         _mistakes(evaluation["mistakes"]),
@@ -98,6 +103,28 @@ def _comparison(evaluation: Mapping[str, Any]) -> Table:
     return Table(
         "Variants and baselines", columns, rows, f"On {evaluation['rows']:,} held-out texts, none of them in train."
     )
+
+
+def _champion(champion: Mapping[str, Any] | None) -> list[Block]:
+    """Return the comparison with the champion, if there is one."""
+    if not champion:
+        return []
+    comparison = champion["comparison"]
+    rows = []
+    for metric, name in METRIC_NAMES.items():
+        found = Difference(**comparison["metrics"][metric])
+        interval = Quantity(f"{found.low:+.4f} to {found.high:+.4f}")
+        words = in_words(found.difference, found.p_value)
+        rows.append(
+            (name, found.second, found.first, Quantity(f"{found.difference:+.4f}"), interval, found.p_value, words)
+        )
+    columns = ("metric", "int8", "champion", "difference", "95 % interval", "p", "")
+    note = (
+        f"Paired bootstrap over the {comparison['rows']:,} held-out texts. Only the champion is right on "
+        f"{comparison['only_first_right']:,}, only int8 on {comparison['only_second_right']:,}: exact McNemar test "
+        f"p {comparison['mcnemar_p']:.2g}."
+    )
+    return [Table(f"Against the champion {champion['version']}", columns, rows, note)]
 
 
 def _classes(evaluation: Mapping[str, Any]) -> Table:

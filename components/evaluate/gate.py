@@ -1,12 +1,25 @@
-"""The decision whether a model may be published."""
+"""The decision whether a model may be published.
+
+Against the champion it is a matter of statistics: both answer the same held-out rows, and the paired bootstrap of
+`common.significance` gives a 95 % confidence interval of the difference of their Matthews correlations.
+
+- ``promote_on="not_worse"``: the challenger is rejected when the whole interval lies below ``-max_champion_drop``. With
+  a drop of 0 that is "significantly worse"; a larger one tolerates a loss of that size. A model that is lower only by
+  chance replaces the champion: it knows the newer data, and the rows cannot tell the two apart. Few held-out rows
+  make a wide interval, and small losses in a row are each within it, so floor and baselines stay the lower bound.
+- ``promote_on="better"``: it is rejected unless the whole interval lies above 0. The champion then changes for nothing
+  but progress beyond chance.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.significance import Difference, in_words
 
 METRIC = "matthews_correlation"
+PROMOTE_ON = ("not_worse", "better")
 Quality = Mapping[str, float]
 
 
@@ -18,16 +31,18 @@ class GateSettings:
         floor: The int8 model must reach this.
         max_int8_drop: It may lie at most this far below torch.
         min_baseline_gain: It must lie more than this above each cheap baseline.
-        max_champion_drop: It may lie at most this far below the champion on the same rows.
+        max_champion_drop: By how much more than chance it may lie below the champion on the same rows.
+        promote_on: ``not_worse`` than the champion, or significantly ``better``.
     """
 
     floor: float = 0.8
     max_int8_drop: float = 0.01
     min_baseline_gain: float = 0.0
     max_champion_drop: float = 0.0
+    promote_on: str = "not_worse"
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that are no numbers in range (``UserError``)."""
+        """Refuse thresholds that are no numbers in range, and a rule that is none (``UserError``)."""
         for name, low in (
             ("floor", -1.0),
             ("max_int8_drop", 0.0),
@@ -36,6 +51,8 @@ class GateSettings:
         ):
             if not low <= getattr(self, name) <= 2:
                 raise UserError(f"{name}={getattr(self, name)}: must lie between {low:g} and 2")
+        if self.promote_on not in PROMOTE_ON:
+            raise UserError(f"promote_on={self.promote_on!r}: must be {' or '.join(PROMOTE_ON)}")
 
 
 @dataclass(frozen=True)
@@ -47,20 +64,24 @@ class Verdict:
 
 
 def judge(
-    variants: Mapping[str, Quality], baselines: Mapping[str, Quality], champion: Quality | None, settings: GateSettings
+    variants: Mapping[str, Quality],
+    baselines: Mapping[str, Quality],
+    champion: Difference | None,
+    settings: GateSettings,
 ) -> Verdict:
     """Decide on the int8 variant, which is the one that is published.
 
     Args:
         variants: Quality of ``torch``, ``onnx`` and ``onnx_int8`` on the held-out rows.
         baselines: Quality of the cheap classifiers on the same rows; which the model must beat.
-        champion: Quality of the published model on the same rows, if there is one.
+        champion: The published model's Matthews correlation on the same rows (first) and int8's (second), if there
+            is one.
         settings: Thresholds.
 
     Returns:
         The verdict. A figure that is not a number rejects: no comparison with it means anything.
     """
-    others = {**baselines, **({"champion": champion} if champion else {})}
+    others = {**baselines, **({"champion": {METRIC: champion.first}} if champion else {})}
     broken = [name for name, figures in variants.items() if not all(map(math.isfinite, figures.values()))]
     broken += [name for name, figures in others.items() if not math.isfinite(figures[METRIC])]
     if broken:
@@ -76,14 +97,28 @@ def judge(
     for name, figures in baselines.items():
         if int8 - figures[METRIC] <= settings.min_baseline_gain:
             failures.append(f"int8 MCC {int8:.4f} does not beat the baseline {name} ({figures[METRIC]:.4f})")
-    if champion and int8 < champion[METRIC] - settings.max_champion_drop:
-        failures.append(f"int8 MCC {int8:.4f} is below the champion's {champion[METRIC]:.4f}")
+    if champion and (failure := _against_champion(champion, settings)):
+        failures.append(failure)
     if failures:
         return Verdict("reject", "; ".join(failures))
     best_baseline = max(figures[METRIC] for figures in baselines.values())
-    against = f", at or above the champion's {champion[METRIC]:.4f}" if champion else ", no champion yet"
+    against = ", no champion yet"
+    if champion:
+        words = in_words(champion.difference, champion.p_value)
+        against = f", against the champion's {champion.first:.4f}: {words} ({champion})"
     return Verdict(
         "promote",
         f"int8 MCC {int8:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
         f"{int8 - reference:+.4f} against torch{against}",
     )
+
+
+def _against_champion(champion: Difference, settings: GateSettings) -> str:
+    """Return why the challenger must not take the champion's place, or an empty string."""
+    measured = f"int8 MCC {champion.second:.4f}"
+    if champion.high < -settings.max_champion_drop:
+        margin = f" by more than {settings.max_champion_drop:.4f}" if settings.max_champion_drop else ""
+        return f"{measured} is below the champion's {champion.first:.4f}: significantly worse{margin} ({champion})"
+    if settings.promote_on == "better" and champion.low <= 0:
+        return f"{measured} is not significantly better than the champion's {champion.first:.4f} ({champion})"
+    return ""

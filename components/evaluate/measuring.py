@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.classification import confusion_matrix, quality
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.object_store import local_path
-from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, score
+from kfp_textclf.components.common.published import open_version, version_uri
+from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, read_temperature, score
+from kfp_textclf.components.common.significance import Comparison, compare
 from kfp_textclf.components.evaluate.baselines import majority, tfidf_svm
+from kfp_textclf.components.evaluate.confidence import calibration_figures
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Measured:
 
     Attributes:
         truth: True class of each row, shape (rows,).
-        probabilities: Of the int8 model, shape (rows, classes).
+        logits: Of the int8 model, shape (rows, classes).
+        probabilities: The same shape, calibrated.
         confusion_matrix: Of the int8 model, true by predicted, shape (classes, classes).
         variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
     """
 
     truth: NDArray[np.int64]
+    logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     confusion_matrix: NDArray[np.int64]
     variants: dict[str, dict[str, float]]
@@ -53,13 +57,17 @@ def read_rows(data: Path, splits: Sequence[str]) -> Rows:
 def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows) -> Measured:
     """Score the ONNX variants, and take torch's answers from the reference that the export left.
 
+    Torch's logits are those of the fp32 model within the parity that the export checks, so its temperature is that
+    model's.
+
     Raises:
         UserError: A model knows other labels than the data set.
     """
     truth = _indices(test.labels, labels)
     reference = read_json(onnx / "reference.json")
     matrix = confusion_matrix(truth, np.asarray(reference.pop("predicted")), len(labels))
-    variants = {"torch": {**quality(matrix), **reference}}
+    calibrated = calibration_figures(np.load(onnx / "reference_logits.npy"), truth, read_temperature(onnx))
+    variants = {"torch": {**quality(matrix), **calibrated, **reference}}
     for name, directory in (("onnx", onnx), ("onnx_int8", onnx_int8)):  # the last one is what is published
         classifier = OnnxClassifier(directory)
         if classifier.labels != labels:
@@ -69,8 +77,9 @@ def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows)
         scored = score(classifier, test.texts)
         matrix = confusion_matrix(truth, scored.probabilities.argmax(axis=1), len(labels))
         size = onnx_file(directory).stat().st_size
-        variants[name] = {**quality(matrix), "size_bytes": size, **scored.speed}
-    return Measured(truth, scored.probabilities, matrix, variants)
+        calibrated = calibration_figures(scored.logits, truth, classifier.temperature)
+        variants[name] = {**quality(matrix), **calibrated, "size_bytes": size, **scored.speed}
+    return Measured(truth, scored.logits, scored.probabilities, matrix, variants)
 
 
 def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, dict[str, float]]:
@@ -86,14 +95,29 @@ def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, d
     }
 
 
-def measure_champion(uri: str, labels: list[str], test: Rows) -> dict[str, Any]:
-    """Return the champion's quality on the same rows; a label that one side does not know is a class of its own."""
-    directory = verified(local_path(uri, "champion_uri"))
+def measure_champion(
+    uri: str, labels: list[str], test: Rows, challenger: NDArray[np.int64]
+) -> tuple[dict[str, Any], Comparison]:
+    """Score the champion on the same rows; a label that one side does not know is a class of its own.
+
+    Args:
+        uri: The published version.
+        labels: Class names of the data set.
+        test: The held-out rows.
+        challenger: The int8 model's class of each row, shape (rows,).
+
+    Returns:
+        The champion's quality, and the comparison in which it is the first model and the challenger the second.
+    """
+    uri = version_uri(uri, "champion_uri")
+    directory = open_version(uri, "champion_uri")
     classifier = OnnxClassifier(directory)
     every = sorted({*labels, *classifier.labels})
-    predicted = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]
-    matrix = confusion_matrix(_indices(test.labels, every), _indices(predicted, every), len(every))
-    return {"version": directory.name, "uri": uri, **quality(matrix)}
+    answers = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]
+    truth, predicted = _indices(test.labels, every), _indices(answers, every)
+    matrix = confusion_matrix(truth, predicted, len(every))
+    champion = {"version": directory.name, "uri": uri, **quality(matrix)}
+    return champion, compare(truth, predicted, _indices([labels[row] for row in challenger], every))
 
 
 def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:

@@ -1,8 +1,10 @@
 """Judge every variant of a model on the held-out rows."""
 
 import csv
+import hashlib
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,21 @@ from kfp_textclf.components.common import plots
 from kfp_textclf.components.common.artifacts import atomic_directory, read_json, verified, write_json
 from kfp_textclf.components.common.classification import per_class
 from kfp_textclf.components.common.report import render_html, render_markdown
+from kfp_textclf.components.common.scoring import softmax
+from kfp_textclf.components.evaluate.confidence import reject_option, reliability
+from kfp_textclf.components.evaluate.confidence_report import confidence_figure
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed
-from kfp_textclf.components.evaluate.gate import GateSettings, judge
+from kfp_textclf.components.evaluate.gate import METRIC, GateSettings, judge
 from kfp_textclf.components.evaluate.measuring import (
+    Rows,
     measure_baselines,
     measure_champion,
     measure_variants,
     micro_roc,
     read_rows,
 )
+
+PROFILE_FILES = ("profile.json", "fingerprints.parquet")  # of the data set; kept with a model that is published
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,9 @@ def evaluate(
         dataset: Directory of the prepared data set.
         onnx: Directory of the fp32 model, with torch's reference answers.
         onnx_int8: Directory of the int8 model.
-        output: Directory to write: ``metrics.json``, ``predictions.csv`` and drawings.
-        champion_uri: ``file://`` URI of the published version to compare with; empty for none.
+        output: Directory to write: ``metrics.json``, ``predictions.csv``, drawings, and the profile of the data set.
+        champion_uri: ``file://`` or ``s3://`` URI of the version to compare with, or of a store, which means its
+            champion; empty for none.
         settings: Thresholds of the decision.
 
     Raises:
@@ -73,8 +82,13 @@ def evaluate(
     test = read_rows(data, ["test"])
     measured = measure_variants(verified(onnx), verified(onnx_int8), labels, test)
     baselines = measure_baselines(read_rows(data, ["train", "validation"]), test, labels)
-    champion = measure_champion(champion_uri, labels, test) if champion_uri else None
-    decision = judge(measured.variants, baselines, champion, settings or GateSettings())
+    champion, comparison = None, None
+    if champion_uri:
+        predicted = measured.probabilities.argmax(axis=1)
+        champion, comparison = measure_champion(champion_uri, labels, test, predicted)
+        champion["comparison"] = asdict(comparison)
+    difference = comparison.metrics[METRIC] if comparison else None
+    decision = judge(measured.variants, baselines, difference, settings or GateSettings())
     content = {
         "rows": len(test.texts),
         "labels": labels,
@@ -85,12 +99,21 @@ def evaluate(
         "reason": decision.reason,
         "confusion_matrix": measured.confusion_matrix.tolist(),
         "per_class": {s.label: vars(s) for s in per_class(measured.confusion_matrix, labels)},
+        "reliability": {
+            "calibrated": reliability(measured.probabilities, measured.truth),
+            "uncalibrated": reliability(softmax(measured.logits), measured.truth),
+        },
+        "reject_option": reject_option(measured.probabilities, measured.truth),
         "mistakes": mistakes(test.texts, measured.truth, measured.probabilities, labels),
     }
     with atomic_directory(output, "evaluate_model") as directory:
         write_json(directory / "metrics.json", content)
-        _write_predictions(directory / "predictions.csv", test.labels, measured.probabilities, labels)
+        _write_predictions(directory / "predictions.csv", test, measured.probabilities, labels)
+        for name in PROFILE_FILES:
+            if (data / name).is_file():
+                shutil.copyfile(data / name, directory / name)
         plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
+        plots.save_png(confidence_figure(content), directory / "confidence.png")
         plots.save_png(size_and_speed(measured.variants), directory / "variants.png")
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
@@ -106,12 +129,11 @@ def evaluate(
     )
 
 
-def _write_predictions(
-    path: Path, truth: Sequence[str], probabilities: NDArray[np.float32], labels: Sequence[str]
-) -> None:
-    """Write the int8 model's answer for each held-out row, in the order of the data set."""
+def _write_predictions(path: Path, test: Rows, probabilities: NDArray[np.float32], labels: Sequence[str]) -> None:
+    """Write the int8 model's answer for each held-out row, in the order of the data set; hashes in place of texts."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("actual", "predicted", "probability"))
-        for label, row in zip(truth, probabilities, strict=True):
-            writer.writerow((label, labels[int(row.argmax())], f"{row.max():.6f}"))
+        writer.writerow(("text_hash", "actual", "predicted", "probability"))
+        for text, label, row in zip(test.texts, test.labels, probabilities, strict=True):
+            text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+            writer.writerow((text_hash, label, labels[int(row.argmax())], f"{row.max():.6f}"))

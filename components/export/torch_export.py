@@ -2,7 +2,6 @@
 
 import tempfile
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
-from kfp_textclf.components.common.scoring import TextEncoder, softmax
+from kfp_textclf.components.common.scoring import Classifier, TextEncoder
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask")
 
 
-class TorchClassifier:
+class TorchClassifier(Classifier):
     """A fine-tuned model in torch, behind the same interface as its ONNX variants."""
 
     def __init__(self, directory: Path) -> None:
@@ -43,7 +42,6 @@ class TorchClassifier:
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(f"{directory}: is not a fine-tuned model in safetensors ({error})") from error
         self.encoder = TextEncoder(directory)
-        self.labels = self.encoder.labels
 
     def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
@@ -51,13 +49,6 @@ class TorchClassifier:
 
         with torch.inference_mode():
             return self.model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
-
-    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities of shape (texts, classes), rows in the order of ``texts``."""
-        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        for rows, batch in self.encoder.batches(texts):
-            result[rows] = softmax(self.logits(batch))
-        return result
 
 
 def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":

@@ -28,17 +28,21 @@ def prepare_dataset(
     test_fraction: float = 0.1,
     max_length: int = 128,
     seed: int = 13,
+    checks: dict = {},  # noqa: B006
+    limits: dict = {},  # noqa: B006
 ):
     """Validate, clean, split and tokenise a raw data set.
 
-    Duplicates go, texts that also stand in the test file leave the training rows, splits are stratified and seeded, and
-    every text is tokenised here, on a CPU, so that GPU minutes only train.
+    Rows are checked one by one and together; what each check found stands in the report, with examples. Duplicates go,
+    texts that also stand in the test file leave the training rows, splits are stratified and seeded, and every text is
+    tokenised here, on a CPU, so that GPU minutes only train. Memory does not grow with the number of rows.
 
     Args:
         raw: The pinned files: CSV or TSV with or without a header, JSON Lines, or Parquet.
-        dataset: Parquet tables train, validation and test (text, label, input_ids, length), labels.json, the tokenizer.
+        dataset: Parquet tables train, validation and test (text, label, input_ids, length), labels.json, the tokenizer,
+            and the profile that later data are compared with.
         metrics: Rows per split, classes, and rows dropped by each rule.
-        report: What was read, dropped and kept, classes, and text lengths.
+        report: What was checked, read, dropped and kept, classes, and text lengths.
         base_model: URI of the model whose tokenizer is used: hf://org/name@revision, file:///path or package://module.
         train_file: Name of the training file among the raw files; not needed when there is one alone.
         test_file: Name of the held-out file; empty to hold out test_fraction of the training file.
@@ -53,6 +57,8 @@ def prepare_dataset(
         test_fraction: Share of the rows held out when there is no test_file.
         max_length: Longest text in tokens; longer ones are cut.
         seed: Seed of the splits.
+        checks: Level of a check, by its name: error stops here, warn reports, off does not look.
+        limits: What a check tolerates, by its name, mostly a share of the rows.
     """
     from kfp_textclf.components.common.kfp_outputs import write_metrics, write_text
     from kfp_textclf.components.prepare import readers, stage
@@ -71,6 +77,9 @@ def prepare_dataset(
         test_fraction=test_fraction,
         max_length=max_length,
         seed=seed,
+        checks=checks,
+        limits=limits,
+        pin=raw.metadata,
     )
     dataset.metadata.update(prepared.metadata())
     write_metrics(metrics, prepared.metrics())

@@ -1,8 +1,9 @@
 """The report on a prepared data set."""
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from kfp_textclf.components.common import plots
+from kfp_textclf.components.common.data_checks import CHAMPION_CHECKS, CHECKS, CheckSettings, Finding, checks_table
 from kfp_textclf.components.common.report import Block, Facts, Figure, Share, Table, render_html
 
 RULES = {
@@ -21,22 +22,28 @@ def data_report(
     rows: dict[str, int],
     class_counts: dict[str, dict[str, int]],
     counts: dict[str, dict[str, int]],
-    lengths: dict[str, list[int]],
+    tokens: Mapping[int, int],
     truncated: int,
+    findings: Sequence[Finding],
+    settings: CheckSettings,
 ) -> str:
-    """Return an HTML page: rows per split, what each rule changed, classes, and text lengths.
+    """Return an HTML page: rows per split, checks, what each rule changed, classes, and text lengths.
 
     Args:
         rows: Rows per split.
         class_counts: Rows per split and label.
         counts: Rows read and changed by each rule, per source file.
-        lengths: Tokens of each text, per split.
+        tokens: Texts per length in tokens.
         truncated: Texts cut to the longest allowed length.
+        findings: What the checks found.
+        settings: Their levels and limits.
     """
     labels = sorted(class_counts["train"], key=lambda label: -class_counts["train"][label])
-    every = [length for values in lengths.values() for length in values]
+    histogram = [(float(length), float(tokens.get(length, 0))) for length in range(min(tokens), max(tokens) + 1)]
+    mean = sum(length * count for length, count in tokens.items()) / sum(tokens.values())
     blocks: list[Block] = [
         Facts([*((f"{split} rows", count) for split, count in rows.items()), ("classes", len(labels))]),
+        checks_table(findings, settings, [name for name in CHECKS if name not in CHAMPION_CHECKS]),
         Table(
             "What was read, dropped and kept",
             ("rows", *counts),
@@ -60,13 +67,8 @@ def data_report(
         ),
         Figure(
             "Text length",
-            plots.to_svg(plots.curves({"tokens per text": {"texts": _histogram(every)}}, "tokens")),
-            note=f"Longest {max(every)} tokens, mean {sum(every) / len(every):.1f}; {truncated} texts were cut.",
+            plots.to_svg(plots.curves({"tokens per text": {"texts": histogram}}, "tokens")),
+            note=f"Longest {max(tokens)} tokens, mean {mean:.1f}; {truncated} texts were cut.",
         ),
     ]
     return render_html("Prepared data set", f"{sum(rows.values()):,} rows, {len(labels)} classes", blocks)
-
-
-def _histogram(lengths: list[int]) -> list[tuple[float, float]]:
-    counts = Counter(lengths)
-    return [(length, counts[length]) for length in range(min(counts), max(counts) + 1)]

@@ -10,6 +10,9 @@ from typing import Any
 from kfp_textclf.components.common.errors import UserError
 
 MAX_CHARACTERS = 100_000  # of one text; a longer one is a broken file, not a text to classify
+MAX_UNPACKED, MAX_RATIO = 64 << 20, 100  # bytes, and times the packed size: a Parquet column beyond both is a bomb
+MAX_LINE = 10_000_000  # characters of one line, other columns included
+READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 HEADER_MODES = ("auto", "present", "absent")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 USUAL_HEADERS = {"text", "label", "intent", "class", "category", "sentence", "utterance", "question", "query", "target"}
@@ -41,8 +44,10 @@ class Columns:
             raise UserError(f"column_order={list(self.order)}: must name {self.text!r} and {self.label!r}")
 
 
-def read_rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
-    """Yield (text, label) for each row of a file, as they stand there.
+def read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]]:
+    """Yield (number, text, label) for each row of a file, as they stand there, without ever holding the file.
+
+    The number is that of the line where the row starts, or of the row in a Parquet file; see `place_of`.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``.
@@ -59,16 +64,24 @@ def read_rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
         rows = _read_parquet(path, columns)
     else:
         raise UserError(f"{path.name}: unknown file type {path.suffix!r}; use .csv, .tsv, .jsonl or .parquet")
-    for place, text, label in rows:
-        if len(text) > MAX_CHARACTERS:
-            raise UserError(f"{path.name}: {place}: text of {len(text)} characters; at most {MAX_CHARACTERS} are taken")
+    for number, text, label in rows:
+        if max(len(text), len(label)) > MAX_CHARACTERS:
+            raise UserError(
+                f"{place_of(path, number)}: text of {max(len(text), len(label))} characters; at most {MAX_CHARACTERS} "
+                "are taken"
+            )
         if "\0" in text or "\0" in label:
             raise UserError(
-                f"{path.name}: {place}: holds a NUL byte; the file is damaged or not text, save it as UTF-8"
+                f"{place_of(path, number)}: holds a NUL byte; the file is damaged or not text, save it as UTF-8"
             )
         if not (text + label).isascii() and any("\ud800" <= character <= "\udfff" for character in text + label):
-            raise UserError(f"{path.name}: {place}: holds half a surrogate pair; write the file as UTF-8")
-        yield text, label
+            raise UserError(f"{place_of(path, number)}: holds half a surrogate pair; write the file as UTF-8")
+        yield number, text, label
+
+
+def place_of(path: Path, number: int) -> str:
+    """Return how a message names the place of a row."""
+    return f"{path.name}: {'row' if path.suffix == '.parquet' else 'line'} {number}"
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -76,7 +89,10 @@ def _lines(path: Path) -> Iterator[str]:
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, start=1):  # noqa: B007  (the last value is used in the error)
+            while line := file.readline(MAX_LINE):
+                number += 1
+                if len(line) == MAX_LINE:
+                    raise UserError(f"{path.name}: line {number}: longer than {MAX_LINE} characters; break the lines")
                 yield line
     except UnicodeDecodeError as error:
         raise UserError(
@@ -86,7 +102,7 @@ def _lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path.name}: cannot be read ({error.strerror}); is the file pinned?") from error
 
 
-def _read_delimited(path: Path, columns: Columns, delimiter: str) -> Iterator[tuple[str, str, str]]:
+def _read_delimited(path: Path, columns: Columns, delimiter: str) -> Iterator[tuple[int, str, str]]:
     csv.field_size_limit(MAX_CHARACTERS * 4)
     reader = csv.reader(_lines(path), delimiter=delimiter, skipinitialspace=False, strict=True)
     names: list[str] | None = None
@@ -114,7 +130,7 @@ def _read_delimited(path: Path, columns: Columns, delimiter: str) -> Iterator[tu
                 continue
         if len(row) != len(names):
             raise UserError(f"{path.name}: line {start}: {len(row)} fields instead of {len(names)}; quote the text")
-        yield f"line {start}", row[names.index(columns.text)], row[names.index(columns.label)]
+        yield start, row[names.index(columns.text)], row[names.index(columns.label)]
 
 
 def _is_header(row: list[str], columns: Columns, name: str) -> bool:
@@ -128,7 +144,7 @@ def _is_header(row: list[str], columns: Columns, name: str) -> bool:
     return False
 
 
-def _read_json_lines(path: Path, columns: Columns) -> Iterator[tuple[str, str, str]]:
+def _read_json_lines(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]]:
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -136,25 +152,46 @@ def _read_json_lines(path: Path, columns: Columns) -> Iterator[tuple[str, str, s
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path.name}: line {number}: is not JSON ({error})") from error
-        yield f"line {number}", *_fields(value, columns, f"{path.name}: line {number}")
+        yield number, *_fields(value, columns, f"{path.name}: line {number}")
 
 
-def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, str, str]]:
+def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]]:
+    """Read a row group's pages one by one; texts stay dictionary-encoded, so that a repeated one is held once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    wanted = [columns.text, columns.label]
     try:
-        file = pq.ParquetFile(path)
-        missing = {columns.text, columns.label} - set(file.schema_arrow.names)
+        metadata = pq.read_metadata(path)
+        names = metadata.schema.to_arrow_schema().names
+        missing = set(wanted) - set(names)
         if missing:
-            raise UserError(f"{path.name}: has no column {sorted(missing)[0]!r} among {file.schema_arrow.names}")
+            raise UserError(f"{path.name}: has no column {sorted(missing)[0]!r} among {names}")
+        _refuse_bomb(path.name, metadata)
+        leaves = {metadata.schema.column(place).path for place in range(metadata.num_columns)}
+        encoded = [name for name in wanted if name in leaves]
+        file = pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded, buffer_size=1 << 20, pre_buffer=False)
         number = 0
-        for batch in file.iter_batches(columns=[columns.text, columns.label]):
-            for value in batch.to_pylist():
+        for batch in file.iter_batches(batch_size=4096, columns=wanted, use_threads=False):
+            texts, labels = (batch.column(name) for name in wanted)
+            for text, label in zip(texts, labels, strict=True):
                 number += 1
-                yield f"row {number}", *_fields(value, columns, f"{path.name}: row {number}")
+                value = {columns.text: text.as_py(), columns.label: label.as_py()}
+                yield number, *_fields(value, columns, f"{path.name}: row {number}")
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path.name}: is not a readable Parquet file ({error})") from error
+
+
+def _refuse_bomb(name: str, metadata: Any) -> None:
+    """Refuse a file that unpacks to far more than it is, as Apache POI does at the same ratio (ZipSecureFile)."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            unpacked, packed = chunk.total_uncompressed_size, chunk.total_compressed_size
+            if unpacked > MAX_UNPACKED and unpacked > MAX_RATIO * packed:
+                raise UserError(
+                    f"{name}: row group {group} unpacks from {packed} to {unpacked} bytes; write it without compression"
+                )
 
 
 def _fields(value: Any, columns: Columns, place: str) -> tuple[str, str]:
@@ -169,3 +206,27 @@ def _fields(value: Any, columns: Columns, place: str) -> tuple[str, str]:
     if isinstance(label, float | list | dict):
         raise UserError(f"{place}: {columns.label!r} is {type(label).__name__}, not a name")
     return text or "", "" if label is None else str(label)
+
+
+def source_files(directory: Path, train_file: str, test_file: str) -> dict[str, Path]:
+    """Return the file of ``train`` and, if there is one, of ``test``.
+
+    Args:
+        directory: The raw data set.
+        train_file: Name of the training file; empty when there is one file alone.
+        test_file: Name of the held-out file; empty for none.
+
+    Raises:
+        UserError: There is no such file, or it cannot be told which.
+    """
+    names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.suffix in READABLE)
+    listed = ", ".join(names) or "no readable file"
+    if not train_file:
+        if len(names) != 1:
+            raise UserError(f"raw data set holds {listed}; set train_file to one of them")
+        train_file = names[0]
+    for parameter, name in (("train_file", train_file), ("test_file", test_file)):
+        if name and name not in names:
+            hint = "; unpack it" if (directory / name).is_file() else ""
+            raise UserError(f"{parameter}={name!r}: is not in the raw data set ({listed}){hint}")
+    return {source: directory / name for source, name in (("train", train_file), ("test", test_file)) if name}

@@ -1,41 +1,47 @@
 """Splitting rows reproducibly, with every class on both sides where it has the rows for it."""
 
-import random
-from collections import defaultdict
+from collections.abc import Mapping
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.cleaning import Row
+from kfp_textclf.components.prepare.staged_rows import StagedRows
 
 
-def stratified_split(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Split rows in two, class by class.
+def stratified_split(rows: StagedRows, counts: Mapping[str, int], fraction: float, split: str) -> None:
+    """Move a fraction of the training rows to another split, class by class.
 
-    A class of n rows gives ``round(n * fraction)`` of them to the second part, at least one when n is 2 or more and
-    none when n is 1: the first part, which is learned from, has every class. scikit-learn's stratified split refuses
-    such a class.
+    Which ones, a hash of seed and text says, not their order or number: a text mostly stays on its side when the data
+    grows, and no random generator's next version changes a split.
 
     Args:
-        rows: Texts and labels.
-        fraction: Share of the second part, between 0 and 1.
-        seed: Same rows, fraction and seed, same split.
-
-    Returns:
-        The two parts, each in the order of ``rows``.
+        rows: The staged rows.
+        counts: Training rows of each class.
+        fraction: Share to move, between 0 and 1.
+        split: Where to: ``test`` or ``validation``.
 
     Raises:
-        UserError: The fraction is out of range, or the second part would be empty.
+        UserError: The fraction is out of range, or nothing would be moved.
+    """
+    shares = split_shares(counts, fraction)
+    if not any(shares.values()):
+        raise UserError(
+            f"{sum(counts.values())} rows of {len(counts)} labels: too few to split; every label has a single row"
+        )
+    rows.move(shares, split)
+
+
+def split_shares(counts: Mapping[str, int], fraction: float) -> dict[str, int]:
+    """Return how many rows of each class go to the second part.
+
+    A class of n rows gives ``round(n * fraction)``, at least one when n is 2 or more and none when n is 1: the first
+    part, which is learned from, has every class. scikit-learn's stratified split refuses such a class.
+
+    Args:
+        counts: Rows per class.
+        fraction: Share of the second part.
+
+    Raises:
+        UserError: The fraction is not between 0 and 1.
     """
     if not 0 < fraction < 1:
         raise UserError(f"fraction {fraction}: must lie between 0 and 1")
-    places = defaultdict(list)
-    for place, (_, label) in enumerate(rows):
-        places[label].append(place)
-    taken: set[int] = set()
-    for label, members in sorted(places.items()):
-        if len(members) > 1:
-            share = min(max(1, round(len(members) * fraction)), len(members) - 1)
-            taken.update(random.Random(f"{seed}:{label}").sample(members, share))  # noqa: S311  (not for secrets)
-    if not taken:
-        raise UserError(f"{len(rows)} rows of {len(places)} labels: too few to split; every label has a single row")
-    first = [row for place, row in enumerate(rows) if place not in taken]
-    return first, [rows[place] for place in sorted(taken)]
+    return {label: min(max(1, round(n * fraction)), n - 1) for label, n in counts.items()}

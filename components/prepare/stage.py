@@ -1,27 +1,31 @@
 """Turn pinned files into validated, split and tokenised tables."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import atomic_directory, verified, write_json
+from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
 from kfp_textclf.components.common.base_models import resolve_base_model
-from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.cleaning import (
-    Cleaned,
-    Row,
-    clean,
-    without_leaks,
-    without_rare_labels,
-    without_unseen_labels,
+from kfp_textclf.components.common.data_checks import CheckSettings, Finding, require_passed, summary
+from kfp_textclf.components.common.data_profile import (
+    FINGERPRINT_COUNT,
+    DataProfile,
+    coarse_lengths,
+    write_fingerprints,
 )
+from kfp_textclf.components.common.tokenising import TokenisedTable, load_tokenizer, save_tokenizer
+from kfp_textclf.components.prepare.cleaning import require_policies
 from kfp_textclf.components.prepare.data_report import data_report
-from kfp_textclf.components.prepare.readers import Columns, read_rows
-from kfp_textclf.components.prepare.splitting import stratified_split
-from kfp_textclf.components.prepare.tokenising import load_tokenizer, save_tokenizer, tokenise
+from kfp_textclf.components.prepare.readers import Columns, source_files
+from kfp_textclf.components.prepare.row_checks import RowChecks
+from kfp_textclf.components.prepare.selection import select_rows, stage_file
+from kfp_textclf.components.prepare.set_checks import set_findings
+from kfp_textclf.components.prepare.staged_rows import SPLITS, StagedRows, staged_rows
 
-READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
+DROP_COUNTS = ("duplicates_dropped", "leaked_dropped", "empty_dropped", "conflicting_texts", "rare_label_dropped")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class PreparedDataset:
         tokens: Tokens per split, special tokens included.
         truncated: Texts cut to the longest allowed length.
         longest: Tokens of the longest text.
+        checks: Count, share and result of each check that was made.
     """
 
     rows: dict[str, int]
@@ -45,6 +50,7 @@ class PreparedDataset:
     tokens: dict[str, int]
     truncated: int
     longest: int
+    checks: dict[str, dict[str, Any]]
     report_html: str = field(repr=False)
 
     def metrics(self) -> dict[str, float]:
@@ -57,6 +63,7 @@ class PreparedDataset:
             **dropped,
             "truncated_share": self.truncated / total,
             "tokens_per_row": sum(self.tokens.values()) / total,
+            "check_warnings": sum(check["result"] == "warn" for check in self.checks.values()),
         }
 
     def metadata(self) -> dict[str, Any]:
@@ -64,9 +71,6 @@ class PreparedDataset:
         fields = asdict(self)
         del fields["report_html"]
         return {**fields, "truncated_share": self.truncated / sum(self.rows.values())}
-
-
-DROP_COUNTS = ("duplicates_dropped", "leaked_dropped", "empty_dropped", "conflicting_texts", "rare_label_dropped")
 
 
 def prepare(
@@ -84,13 +88,17 @@ def prepare(
     test_fraction: float = 0.1,
     max_length: int = 128,
     seed: int = 13,
+    checks: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    pin: Mapping[str, Any] | None = None,
 ) -> PreparedDataset:
-    """Clean, split and tokenise a raw data set.
+    """Check, clean, split and tokenise a raw data set, in memory that does not grow with its rows.
 
     Args:
         raw: Directory of the raw data set.
         output: Directory to write: ``train.parquet``, ``validation.parquet`` and ``test.parquet`` with columns text,
-            label, input_ids and length (in tokens), ``labels.json``, and the tokenizer's files.
+            label, input_ids and length (in tokens), ``labels.json``, the tokenizer's files, and what later data are
+            compared with, see `DataProfile`.
         base_model: URI of the model whose tokenizer is used, see `resolve_base_model`.
         train_file: Name of the training file in ``raw``; not needed when there is one file alone.
         test_file: Name of the held-out file in ``raw``; empty to hold out ``test_fraction`` of the training file.
@@ -102,93 +110,89 @@ def prepare(
         test_fraction: Share of the rows held out when there is no ``test_file``.
         max_length: Longest text in tokens; longer ones are cut, and counted.
         seed: Seed of the splits.
+        checks: Level of each check, see `CheckSettings.parse`.
+        limits: What each check tolerates.
+        pin: What the ingesting step knows of ``raw``: ``git_rev``, and ``files`` with their md5.
 
     Raises:
         UserError: The data or a parameter is unusable; the message names file and line, or the parameter.
     """
+    settings = CheckSettings.parse(checks, limits)
+    require_policies(multi_label, unseen_labels)
     directory = verified(raw)
-    train_path, test_path = _source_files(directory, train_file, test_file)
-    columns = columns or Columns()
-    train = clean(read_rows(train_path, columns), multi_label)
-    test = clean(read_rows(test_path, columns), multi_label) if test_path else None
-    if test:
-        without_leaks(train, test)
-    _require_rows(train, train_path.name)
-    if not test:
-        rest, held_out = stratified_split(train.rows, test_fraction, seed)
-        train, test = Cleaned(rest, train.counts), Cleaned(held_out)
-    without_rare_labels(train, test, min_examples)
-    without_unseen_labels(train, test, unseen_labels)
-    _require_rows(train, train_path.name)
-    _require_rows(test, test_path.name if test_path else "test split", classes=1)
-    train_rows, validation_rows = stratified_split(train.rows, validation_fraction, seed)
-    splits = {"train": train_rows, "validation": validation_rows, "test": test.rows}
-    counts = {"train": dict(train.counts), "test": dict(test.counts)}
-    return _write(splits, counts, output, base_model, max_length)
-
-
-def _source_files(directory: Path, train_file: str, test_file: str) -> tuple[Path, Path | None]:
-    names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.suffix in READABLE)
-    if not train_file:
-        if len(names) != 1:
-            raise UserError(
-                f"raw data set holds {', '.join(names) or 'no readable file'}; set train_file to one of them"
-            )
-        train_file = names[0]
-    for parameter, name in (("train_file", train_file), ("test_file", test_file)):
-        if name and name not in names:
-            raise UserError(
-                f"{parameter}={name!r}: is not in the raw data set ({', '.join(names) or 'no readable file'})"
-            )
-    return directory / train_file, directory / test_file if test_file else None
-
-
-def _require_rows(part: Cleaned, name: str, classes: int = 2) -> None:
-    labels = {label for _, label in part.rows}
-    if not part.rows:
-        raise UserError(f"{name}: no usable row of {part.counts['rows_read']} read; each needs a text and a label")
-    if len(labels) < classes:
-        raise UserError(
-            f"{name}: {len(part.rows)} usable rows of {len(labels)} label; a classifier needs 2 labels or more"
+    files = source_files(directory, train_file, test_file)
+    row_checks = RowChecks(settings)
+    with staged_rows(output, seed) as rows:
+        columns = columns or Columns()
+        counts = {s: stage_file(rows, s, path, columns, multi_label, row_checks) for s, path in files.items()}
+        counts.setdefault("test", Counter())
+        classes = select_rows(
+            rows,
+            counts,
+            {source: path.name for source, path in files.items()},
+            min_examples=min_examples,
+            unseen_labels=unseen_labels,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
         )
+        findings = [*row_checks.findings(), *set_findings(rows, counts, classes, files, settings)]
+        require_passed(findings, settings)
+        plain_counts = {source: dict(count) for source, count in counts.items()}
+        dataset = _pin(directory, pin or {})
+        return _write(rows, output, base_model, max_length, plain_counts, dataset, (findings, settings))
+
+
+def _pin(directory: Path, pin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the version of the raw data: what its manifest says, and what the ingesting step knows beyond that."""
+    known = pin.get("files") or {}
+    files = {
+        name: {"size": int(file["size"]), "sha256": file["sha256"]}
+        | ({"md5": known[name]["md5"]} if "md5" in known.get(name, {}) else {})
+        for name, file in read_json(directory / MANIFEST)["files"].items()
+    }
+    return {"git_rev": str(pin.get("git_rev") or ""), "files": files}
 
 
 def _write(
-    splits: dict[str, list[Row]], counts: dict[str, dict[str, int]], output: str, base_model: str, max_length: int
+    rows: StagedRows,
+    output: str,
+    base_model: str,
+    max_length: int,
+    counts: dict[str, dict[str, int]],
+    dataset: dict[str, Any],
+    checked: tuple[list[Finding], CheckSettings],
 ) -> PreparedDataset:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     model = resolve_base_model(base_model)
     tokenizer = load_tokenizer(model, max_length)
-    labels = sorted({label for _, label in splits["train"]})
-    lengths: dict[str, list[int]] = {}
-    truncated = 0
     with atomic_directory(output, "prepare_dataset") as directory:
-        for split, rows in splits.items():
-            tokenised = tokenise(tokenizer, [text for text, _ in rows])
-            truncated += tokenised.truncated
-            lengths[split] = [len(ids) for ids in tokenised.ids]
-            table = pa.table(
-                {
-                    "text": [text for text, _ in rows],
-                    "label": [label for _, label in rows],
-                    "input_ids": pa.array(tokenised.ids, pa.list_(pa.int32())),
-                    "length": pa.array(lengths[split], pa.int32()),
-                }
-            )
-            pq.write_table(table, directory / f"{split}.parquet")
+        with ExitStack() as stack:
+            tables = {s: stack.enter_context(TokenisedTable(directory / f"{s}.parquet", tokenizer)) for s in SPLITS}
+            for split, text, label in rows.kept():
+                tables[split].add(text, label)
+        labels = sorted(tables["train"].classes)
         write_json(directory / "labels.json", labels)
         save_tokenizer(tokenizer, model, directory)
-    class_counts = {split: dict(sorted(Counter(label for _, label in rows).items())) for split, rows in splits.items()}
-    rows = {split: len(part) for split, part in splits.items()}
+        class_counts = {split: dict(sorted(table.classes.items())) for split, table in tables.items()}
+        tokens = _sum(table.tokens for table in tables.values())
+        characters = _sum(table.characters for table in tables.values())
+        split_rows = {split: table.classes.total() for split, table in tables.items()}
+        DataProfile(
+            dataset, split_rows, class_counts, counts, dict(sorted(tokens.items())), coarse_lengths(characters)
+        ).write(directory)
+        write_fingerprints(rows.fingerprints(FINGERPRINT_COUNT), directory)
+    truncated = sum(table.truncated for table in tables.values())
     return PreparedDataset(
-        rows=rows,
+        rows=split_rows,
         labels=labels,
         class_counts=class_counts,
         counts=counts,
-        tokens={split: sum(values) for split, values in lengths.items()},
+        tokens={split: sum(n * count for n, count in table.tokens.items()) for split, table in tables.items()},
         truncated=truncated,
-        longest=max(max(values) for values in lengths.values()),
-        report_html=data_report(rows, class_counts, counts, lengths, truncated),
+        longest=max(tokens),
+        checks=summary(*checked),
+        report_html=data_report(split_rows, class_counts, counts, tokens, truncated, *checked),
     )
+
+
+def _sum(counters: Iterable[Counter[int]]) -> Counter[int]:
+    return sum(counters, Counter())

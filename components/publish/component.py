@@ -12,6 +12,7 @@ def publish_model(
     evaluation: Input[Artifact],
     published: Output[Model],
     publish_to: str,
+    keep_versions: int = 0,
 ):
     """Publish a promoted model under an immutable version, and make it the champion.
 
@@ -22,11 +23,14 @@ def publish_model(
         model: The int8 model.
         evaluation: Its evaluation, with the verdict promote.
         published: published.json: version, URI and the champion before it.
-        publish_to: URI of the model store: file:///absolute/path.
+        publish_to: URI of the model store: file:///absolute/path or s3://bucket/prefix.
+        keep_versions: Delete older versions than the newest so many, but never the champion nor the one before it; 0
+            keeps all.
     """
     from kfp_textclf.components.publish import stage
 
     published.framework = "onnx"
-    published.metadata.update(
-        stage.publish(model.path, evaluation.path, published.path, publish_to=publish_to).metadata()
+    result = stage.publish(
+        model.path, evaluation.path, published.path, publish_to=publish_to, keep_versions=keep_versions
     )
+    published.metadata.update(result.metadata())

@@ -7,6 +7,7 @@ from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
 
+DATA_PROFILE = ("profile.json", "fingerprints.parquet")  # what later runs compare their data with
 TIMINGS = ("latency_ms_p50", "latency_ms_p99", "rows_per_second")
 
 
@@ -29,16 +30,18 @@ class PublishedModel:
         return asdict(self)
 
 
-def publish(model: str, evaluation: str, output: str, *, publish_to: str) -> PublishedModel:
+def publish(model: str, evaluation: str, output: str, *, publish_to: str, keep_versions: int = 0) -> PublishedModel:
     """Store a model that was judged good, and make it the champion.
 
-    The version holds the model's files and ``evaluation.json``. Publishing the same model again changes nothing.
+    The version holds the model's files, ``evaluation.json``, and what the evaluation knows about its data. Publishing
+    the same model again changes nothing.
 
     Args:
         model: Directory of the int8 model.
         evaluation: Directory of its evaluation.
         output: Directory to write: ``published.json``.
-        publish_to: ``file://`` URI of the model store.
+        publish_to: ``file://`` or ``s3://`` URI of the model store.
+        keep_versions: How many of the newest versions to keep, besides the champion and the one before it; 0 keeps all.
 
     Raises:
         UserError: The verdict is not ``promote``, the store cannot be written, or the champion is no longer the one
@@ -46,11 +49,13 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str) -> Pub
     """
     store = ModelStore.open(publish_to)
     source = verified(model)
-    report = read_json(verified(evaluation) / "metrics.json")
+    judged = verified(evaluation)
+    report = read_json(judged / "metrics.json")
     if report["verdict"] != "promote":
         raise UserError(f"{evaluation}: the verdict is {report['verdict']!r}; only promoted models are published")
     figures = report["variants"]["onnx_int8"]
     files = {path.name: path for path in source.iterdir() if path.name != MANIFEST}
+    files |= {name: judged / name for name in DATA_PROFILE if (judged / name).is_file()}
     with atomic_directory(output, "publish_model") as directory:
         # What is measured, not made, differs from run to run: without it the same model has the same version.
         stable = {name: value for name, value in figures.items() if name not in TIMINGS}
@@ -62,4 +67,16 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str) -> Pub
         champion = report["champion"]["uri"] if report["champion"] else ""
         record = store.promote(version, champion, stable)
         write_json(directory / "published.json", record)
-    return PublishedModel(version, store.directory(version).as_uri(), record["previous"])
+    if keep_versions:
+        _prune(store, keep_versions)
+    return PublishedModel(version, store.uri_of(version), record["previous"])
+
+
+def _prune(store: ModelStore, keep: int) -> None:
+    """Delete old versions; that it fails does not undo that the new one is the champion."""
+    try:
+        deleted = store.prune(keep)
+    except UserError as error:
+        print(f"warning: old versions could not be deleted: {error}")
+    else:
+        print(f"deleted {len(deleted)} old versions{': ' if deleted else ''}{', '.join(deleted)}")

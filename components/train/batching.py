@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
@@ -17,23 +18,30 @@ class LengthGroupedBatches(Sampler[int]):
     length tells the label, as it does for short requests, classes then come one after the other and the model forgets.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int) -> None:
-        """Group rows of these lengths in tokens."""
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        """Group rows of these lengths in tokens, in an order that follows from the seed and the epoch."""
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.lengths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch, counted from 0; the Trainer calls this, also when it resumes in the middle."""
+        self.epoch = epoch
+
     def __iter__(self) -> Iterator[int]:
-        """Yield every row number once, in an order drawn from torch's global generator."""
-        rows = torch.randperm(len(self.lengths))
+        """Yield every row number once."""
+        random = np.random.default_rng((self.seed, self.epoch))
+        rows = torch.from_numpy(random.permutation(len(self.lengths)))
         sorted_rows = [mega[self.lengths[mega].argsort()] for mega in rows.split(self.batch_size * MEGA_BATCHES)]
         batches = [batch for mega in sorted_rows for batch in mega.split(self.batch_size)]
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]  # last, or it would shift all that follow
-        for number in torch.randperm(len(full)).tolist():
+        for number in random.permutation(len(full)):
             yield from full[number].tolist()
         for batch in rest:
             yield from batch.tolist()
@@ -44,4 +52,5 @@ class LengthGroupedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        return LengthGroupedBatches([len(example["input_ids"]) for example in examples], self.args.train_batch_size)
+        lengths = [len(example["input_ids"]) for example in examples]
+        return LengthGroupedBatches(lengths, self.args.train_batch_size, self.args.seed)

@@ -10,13 +10,14 @@ import numpy as np
 
 from kfp_textclf.components.common.classification import confusion_matrix, quality
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.hardware import available_cpus
-from kfp_textclf.components.common.progress import report_progress
+from kfp_textclf.components.train.checkpoints import STATE, UPLOAD_SECONDS, Checkpoints, is_finished
+from kfp_textclf.components.train.preemption import Preemption
+from kfp_textclf.components.train.reproducibility import make_deterministic
 from kfp_textclf.components.train.settings import TrainSettings, training_arguments
 
 if TYPE_CHECKING:
     import torch
-    from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
+    from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
     from transformers.trainer_callback import TrainerState
 
 Example = dict[str, Any]  # input_ids: list of token ids; labels: class index
@@ -52,6 +53,8 @@ def fine_tune(
     validation: list[Example],
     settings: TrainSettings,
     precision: str,
+    checkpoints: Checkpoints | None,
+    preemption: Preemption,
 ) -> "tuple[PreTrainedModel, TrainerState]":
     """Fine-tune a base model and return it with the weights of its best epoch, and the Trainer's record.
 
@@ -62,42 +65,80 @@ def fine_tune(
         validation: Examples to choose the best epoch on.
         settings: Hyper-parameters.
         precision: ``bf16`` or ``fp32``.
+        checkpoints: Where the training is resumed from, and can be resumed from later; None for nowhere.
+        preemption: Tells when to end before the training is complete.
 
     Raises:
         UserError: The loss is no longer a number.
+        Preempted: SIGTERM came before the training was complete.
     """
-    import torch
-    from transformers import AutoTokenizer, DataCollatorWithPadding, EarlyStoppingCallback, set_seed
-    from transformers.trainer_callback import PrinterCallback
+    from transformers import set_seed
+    from transformers.trainer_callback import TrainerState
     from transformers.utils import logging
-
-    from kfp_textclf.components.train.batching import LengthGroupedTrainer
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.set_num_threads(available_cpus())
-    set_seed(settings.seed)
-    model = load_model(base_model, labels)
-    if settings.freeze_embeddings:
-        model.base_model.embeddings.requires_grad_(False)
-    callbacks: list[TrainerCallback] = [_progress_callback()]
+    make_deterministic()
+    # An error may end the block while an upload still reads there.
+    with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-", ignore_cleanup_errors=True) as scratch:
+        restored = checkpoints.restore(Path(scratch)) if checkpoints else None
+        if restored and is_finished(restored):
+            print("resumed after the last step: the training was complete", flush=True)
+            state = TrainerState.load_from_json(str(restored / STATE))
+            return load_model(Path(state.best_model_checkpoint or restored), labels).eval(), state
+        set_seed(settings.seed)
+        model = load_model(base_model, labels)
+        if settings.freeze_embeddings:
+            model.base_model.embeddings.requires_grad_(False)
+        steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
+        arguments = training_arguments(settings, precision, steps, Path(scratch), resumable=checkpoints is not None)
+        callbacks = _callbacks(settings, checkpoints, preemption)
+        trainer = _trainer(model, arguments, base_model, train, validation, settings, callbacks)
+        trainer.train(resume_from_checkpoint=str(restored) if restored else None)
+        if checkpoints:
+            checkpoints.wait(UPLOAD_SECONDS)
+    return model.cpu().eval(), trainer.state
+
+
+def _callbacks(
+    settings: TrainSettings, checkpoints: Checkpoints | None, preemption: Preemption
+) -> "list[TrainerCallback]":
+    from transformers import EarlyStoppingCallback
+
+    from kfp_textclf.components.train.callbacks import CheckpointCallback, ProgressCallback
+
+    callbacks: list[TrainerCallback] = [ProgressCallback(), CheckpointCallback(checkpoints, preemption)]
     if settings.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
-    steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
-    with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-") as checkpoints:
-        trainer = LengthGroupedTrainer(
-            model,
-            training_arguments(settings, precision, steps, Path(checkpoints)),
-            data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
-            train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
-            eval_dataset=validation,  # type: ignore[arg-type]
-            compute_metrics=_compute_metrics,
-            compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return model.cpu().eval(), trainer.state
+    return callbacks
+
+
+def _trainer(
+    model: "PreTrainedModel",
+    arguments: "TrainingArguments",
+    base_model: Path,
+    train: list[Example],
+    validation: list[Example],
+    settings: TrainSettings,
+    callbacks: "list[TrainerCallback]",
+) -> "Trainer":
+    from transformers import AutoTokenizer, DataCollatorWithPadding
+    from transformers.trainer_callback import PrinterCallback
+
+    from kfp_textclf.components.train.batching import LengthGroupedTrainer
+
+    trainer = LengthGroupedTrainer(
+        model,
+        arguments,
+        data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
+        train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
+        eval_dataset=validation,  # type: ignore[arg-type]
+        compute_metrics=_compute_metrics,
+        compute_loss_func=_weighted_loss(settings.class_weights, train, len(model.config.id2label or ())),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def class_weights(scheme: str, counts: list[int]) -> list[float]:
@@ -132,23 +173,3 @@ def _weighted_loss(scheme: str, train: list[Example], classes: int) -> Any:
 def _compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
     logits = np.asarray(prediction.predictions)
     return quality(confusion_matrix(np.asarray(prediction.label_ids), logits.argmax(axis=-1), logits.shape[-1]))
-
-
-def _progress_callback() -> "TrainerCallback":
-    from transformers import TrainerCallback
-
-    class ProgressCallback(TrainerCallback):
-        """Prints progress lines, and stops a training whose loss is no longer a number."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            for name in ("loss", "eval_loss"):
-                if not math.isfinite((logs or {}).get(name, 0.0)):
-                    raise UserError(
-                        f"training diverged: {name} is {logs[name]} at step {state.global_step}; lower learning_rate"
-                    )
-            shown = {
-                name: round(logs[name], 4) for name in ("loss", "eval_matthews_correlation") if name in (logs or {})
-            }
-            report_progress(state.global_step, state.max_steps, epoch=round(state.epoch or 0, 2), **shown)
-
-    return ProgressCallback()

@@ -76,7 +76,9 @@ def hardware_precision() -> str:
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
-def training_arguments(settings: TrainSettings, precision: str, steps: int, directory: Path) -> "TrainingArguments":
+def training_arguments(
+    settings: TrainSettings, precision: str, steps: int, directory: Path, resumable: bool = False
+) -> "TrainingArguments":
     """Translate the settings into those of the Hugging Face Trainer.
 
     Args:
@@ -84,6 +86,7 @@ def training_arguments(settings: TrainSettings, precision: str, steps: int, dire
         precision: ``bf16`` or ``fp32``.
         steps: Optimizer steps of the whole training.
         directory: Where checkpoints go.
+        resumable: Checkpoints hold what a training is resumed from, not only the weights.
     """
     import torch
     from transformers import TrainingArguments
@@ -101,8 +104,9 @@ def training_arguments(settings: TrainSettings, precision: str, steps: int, dire
         dataloader_pin_memory=torch.cuda.is_available(),
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
-        save_only_model=True,
+        save_total_limit=None if resumable else 1,  # `Checkpoints.submit` knows which of them are still uploaded
+        save_only_model=not resumable,
+        restore_callback_states_from_checkpoint=True,  # the patience of early stopping
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{settings.metric_for_best_model}",
         greater_is_better=settings.metric_for_best_model != "loss",

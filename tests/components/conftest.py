@@ -40,7 +40,7 @@ def trained(prepared: Path, tiny_model: Path) -> SimpleNamespace:
 
     output = prepared.with_name("trained")
     settings = TrainSettings(
-        epochs=EPOCHS, batch_size=16, learning_rate=3e-3, freeze_embeddings=False, precision="fp32"
+        epochs=EPOCHS, batch_size=16, learning_rate=3e-3, freeze_embeddings=False, precision="fp32", seed=4
     )
     result = train(str(prepared), str(output), base_model=tiny_model.as_uri(), settings=settings)
     return SimpleNamespace(directory=output, result=result, settings=settings)

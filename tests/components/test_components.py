@@ -16,7 +16,7 @@ from kfp import compiler, dsl
 from kfp_textclf import components
 
 NAMES = sorted(dir(components))
-HEAVY = ("kfp", "torch", "transformers", "sklearn", "matplotlib", "onnx", "onnxruntime", "pyarrow", "pandas")
+HEAVY = ("kfp", "torch", "transformers", "sklearn", "matplotlib", "onnx", "onnxruntime", "pyarrow", "pandas", "pandera")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -30,14 +30,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_after("import kfp_textclf.components as c; dir(c)") == set()
 
 
-@pytest.mark.parametrize("stage", ["ingest", "prepare", "train", "export", "evaluate", "publish"])
+@pytest.mark.parametrize("stage", ["ingest", "prepare", "compare", "train", "export", "evaluate", "publish"])
 def test_importing_a_stage_loads_nothing_heavy(stage: str) -> None:
     assert loaded_after(f"import kfp_textclf.components.{stage}.stage") == set()
 
 
 def test_components_are_found_by_name_when_asked_for() -> None:
     assert set(NAMES) <= set(dir(components))
-    assert len(NAMES) == 6
+    assert len(NAMES) == 7
     with pytest.raises(AttributeError, match="has no attribute 'no_such_component'"):
         _ = components.no_such_component
 
@@ -83,6 +83,7 @@ def outputs(raw: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
         "model": dsl.Model,
         "onnx": dsl.Model,
         "onnx_int8": dsl.Model,
+        "comparison": dsl.Artifact,
         "evaluation": dsl.Artifact,
         "classification": dsl.ClassificationMetrics,
         "report": dsl.HTML,
@@ -113,6 +114,7 @@ def outputs(raw: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
     call("ingest_dataset", {"dataset_pin": {"store": raw.as_uri(), "git_rev": "", "files": files}})
     names = {"train_file": "train.csv", "test_file": "test.csv"}
     call("prepare_dataset", {**base, **names, "max_length": 32}, inputs=("raw",))
+    call("compare_dataset", {}, inputs=("dataset",))
     training = {"epochs": 4, "learning_rate": 3e-3, "batch_size": 16, "freeze_embeddings": False, "precision": "fp32"}
     call("train_classifier", {**base, **training}, inputs=("dataset",))
     call("export_onnx", {}, inputs=("model", "dataset"))
@@ -131,7 +133,7 @@ def test_chain_of_components_publishes_a_model(outputs: SimpleNamespace) -> None
 
 
 def test_artifacts_carry_metadata_that_a_dashboard_can_show(outputs: SimpleNamespace) -> None:
-    for name in ("raw", "dataset", "model", "onnx", "onnx_int8", "evaluation", "published"):
+    for name in ("raw", "dataset", "comparison", "model", "onnx", "onnx_int8", "evaluation", "published"):
         metadata = getattr(outputs, name).metadata
         assert metadata, name
         json.dumps(metadata, allow_nan=False)
@@ -163,9 +165,9 @@ def test_classification_metrics_are_finite_and_complete(outputs: SimpleNamespace
     assert metadata["confidenceMetrics"]
 
 
-@pytest.mark.parametrize("name", ["prepare_dataset_report", "train_classifier_report", "evaluate_model_report"])
-def test_reports_are_whole_pages(outputs: SimpleNamespace, name: str) -> None:
-    html = Path(getattr(outputs, name).path).read_text(encoding="utf-8")
+@pytest.mark.parametrize("stage", ["prepare_dataset", "compare_dataset", "train_classifier", "evaluate_model"])
+def test_reports_are_whole_pages(outputs: SimpleNamespace, stage: str) -> None:
+    html = Path(getattr(outputs, f"{stage}_report").path).read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
     assert html.rstrip().endswith("</html>")
 

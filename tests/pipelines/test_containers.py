@@ -116,7 +116,69 @@ def test_a_step_has_the_network_only_if_a_parameter_needs_it(parameters: dict, n
     assert engine.asked["network_mode"] == network
 
 
-def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_path: Path):
+SECRETS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "hush", "KFP_TEXTCLF_S3_TIMEOUT": "9", "OTHER": "no"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "passed"),
+    [
+        ({"publish_to": "s3://bucket/models"}, True),
+        ({"champion_uri": "s3://bucket/models/versions/0123456789abcdef"}, True),
+        ({"dataset_pin": {"files": [{**PIN, "uri": "s3://bucket/train.csv"}]}}, True),
+        ({"dataset_pin": {"store": "s3://bucket", "files": [PIN]}}, True),
+        ({"dataset_pin": {"files": [{**PIN, "uri": "https://example.org/train.csv"}]}}, False),
+        ({"base_model": "hf://org/name@" + "0" * 40}, False),
+        ({"seed": 13, "text_column": "s3"}, False),
+    ],
+)
+def test_only_a_step_that_names_s3_gets_its_environment(
+    parameters: dict, passed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    engine = Engine()
+    run(engine, parameters)
+    given = engine.asked.get("environment") or {}
+    expected = {name: value for name, value in SECRETS.items() if passed and name != "OTHER"}
+    assert {name: value for name, value in given.items() if name in SECRETS} == expected
+    assert "hush" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "network"),
+    [
+        ("http://127.0.0.1:8333", "host"),
+        ("http://localhost:8333", "host"),
+        ("https://s3.example.org", "bridge"),
+        ("http://127.example.org", "bridge"),
+        ("", "bridge"),
+    ],
+)
+def test_an_endpoint_on_this_machine_is_reached_by_its_network(
+    endpoint: str, network: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    engine = Engine()
+    run(engine, {"publish_to": "s3://bucket/models"})
+    assert engine.asked["network_mode"] == network
+    run(engine, {"publish_to": "https://example.org"})
+    assert engine.asked["network_mode"] == "bridge"
+    run(engine, {"seed": 13})
+    assert engine.asked["network_mode"] == "none"
+
+
+def test_files_that_the_s3_environment_names_are_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "absent"))
+    engine = Engine()
+    run(engine, {"champion_uri": "s3://bucket/models"})
+    mounted = [(mount["Source"], mount["ReadOnly"]) for mount in engine.asked["mounts"]]
+    assert mounted == [(str(tmp_path / "ca.pem"), True)]
+
+
+def test_a_step_sees_what_its_parameters_name_and_writes_to_its_stores_alone(tmp_path: Path):
     (tmp_path / "train set.csv").touch()
     (tmp_path / "model").mkdir()
     remote, mounts = access(
@@ -125,6 +187,7 @@ def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_
             "base_model": (tmp_path / "model").as_uri(),
             "champion_uri": (tmp_path / "absent").as_uri(),
             "publish_to": (tmp_path / "store" / "new").as_uri(),
+            "checkpoint_uri": (tmp_path / "checkpoints").as_uri(),
         }
     )
     assert not remote
@@ -134,6 +197,7 @@ def test_a_step_sees_what_its_parameters_name_and_writes_to_the_store_alone(tmp_
             (tmp_path / "train set.csv", True),
             (tmp_path / "model", True),
             (tmp_path / "store" / "new", False),
+            (tmp_path / "checkpoints", False),
         )
     ]
     assert (tmp_path / "store" / "new").is_dir()

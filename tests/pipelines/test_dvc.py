@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from support import read
 
 from kfp_textclf.pipelines.sources import COMPONENTS
 
@@ -74,6 +75,46 @@ def test_stages_reproduce_measure_and_run_only_what_changed(dvc_project: SimpleN
     assert "Stage 'prepare' didn't change, skipping" in log
     changed = json.loads(dvc_project.dvc("metrics", "diff", "--json"))["outputs/train/metrics.json"]
     assert changed["epochs"]["new"] == 1
+
+
+QUALITY = ("accuracy", "macro_f1", "matthews_correlation", "nll", "temperature")
+
+
+def test_experiments_measure_what_the_pipeline_measures_and_are_compared(dvc_project: SimpleNamespace):
+    rate = "train.learning_rate=0.001"
+    dvc_project.dvc("exp", "run", "-S", "train.epochs=2", "-S", rate, "--name", "direct")
+    dvc_project.dvc("exp", "run", "--queue", "-S", "train.epochs=2", "-S", rate, "-S", "seed=14", "--name", "queued")
+    dvc_project.dvc("exp", "run", "--run-all")
+    shown = json.loads(dvc_project.dvc("exp", "show", "--json"))
+    found = {e["name"]: e["revs"][0]["data"] for branch in shown for e in branch.get("experiments") or []}
+    assert set(found) == {"direct", "queued"}
+    assert all(data["params"]["params.yaml"]["data"]["train"]["learning_rate"] == 0.001 for data in found.values())
+
+    done = dvc_project.run("run", "--set", "train.epochs=2", "--set", rate)
+    assert done.code == 0, done.err
+    for variant, figures in read(dvc_project.runs / "latest" / "metrics.json")["variants"].items():
+        measured = found["direct"]["metrics"][f"outputs/evaluate/{variant}_metrics.json"]["data"]
+        assert {q: measured[q] for q in QUALITY} == pytest.approx({q: figures[q] for q in QUALITY}, abs=1e-6)
+    same = compared(dvc_project, "latest", "direct")
+    assert (same["parameters"], same["data"]) == ({}, {})
+    (tested,) = same["significance"]
+    assert tested["verdict"] == "no significant difference"
+    assert (tested["common_rows"], tested["only_first_right"], tested["only_second_right"]) == (54, 0, 0)
+
+    both = compared(dvc_project, "direct", "queued")
+    assert both["parameters"] == {"seed": [13, 14]}
+    assert [run["source"] for run in both["runs"]] == ["dvc", "dvc"]
+    assert compared(dvc_project, "workspace", "direct")["parameters"] in ({}, {"seed": [14, 13]})
+    done = dvc_project.run("compare", "latest", "HEAD")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "HEAD: outputs/evaluate/evaluation/metrics.json is not there" in done.err
+
+
+def compared(project: SimpleNamespace, *names: str) -> dict:
+    done = project.run("compare", *names, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
 
 
 def test_every_stage_reads_the_parameters_that_its_component_takes():

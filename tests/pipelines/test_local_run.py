@@ -12,7 +12,17 @@ from types import SimpleNamespace
 import pytest
 from support import CITIES, read, tiny_rows, write_csv
 
-STEPS = ["ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model", "publish-model"]
+from kfp_textclf.components.common.artifacts import sha256_of
+
+STEPS = [
+    "ingest-dataset",
+    "prepare-dataset",
+    "compare-dataset",
+    "train-classifier",
+    "export-onnx",
+    "evaluate-model",
+    "publish-model",
+]
 QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
 
 
@@ -33,6 +43,11 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
         assert all(metrics["variants"][variant][name] > 0 for name in speed)
         assert metrics["variants"][variant]["matthews_correlation"] > 0.9
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 216
+    assert metrics["dataset"]["store"] == project.data.as_uri()
+    for name in ("report.html", "report.md"):
+        report = (latest / name).read_text(encoding="utf-8")
+        assert metrics["dataset"]["files"]["train.csv"]["md5"][:8] in report
+        assert metrics["dataset"]["store"].rpartition("/")[2] in report
     assert metrics["dataset"]["classes"] == 3
     assert metrics["dataset"]["rows"]["test"] == 54
     for name in ("report.html", "report.md", "curves.png", "variants.png", "confusion_matrix.png", "pipeline.yaml"):
@@ -48,7 +63,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     again = project.run("run")
     assert again.code == 0, again.err
     repeated = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in repeated["steps"]] == [True] * 5 + [False]
+    assert [step["cached"] for step in repeated["steps"]] == [True] * 6 + [False]
     assert repeated["variants"] == metrics["variants"]
     assert repeated["published"] == metrics["published"]
 
@@ -59,7 +74,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert rejected["verdict"] == "reject"
     assert "below the champion's" in rejected["reason"]
     assert rejected["published"] is None
-    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False]
+    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False, False]
     assert "nothing was published" in worse.out
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
 
@@ -76,31 +91,39 @@ def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNames
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 180
 
 
-@pytest.mark.parametrize("victim", ["step", "run"])
+@pytest.mark.parametrize("victim", ["step", "step by SIGTERM", "run"])
 def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: SimpleNamespace, victim: str):
     command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "run", "--set", "evaluate.floor=-1"]
     process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    for line in process.stderr:
-        if re.search(r"\[3/6\].*train-classifier", line):
-            break
-    step = wait_for(lambda: [pid for pid in processes(project.root) if "executor_main" in command_line(pid)])
-    os.kill(step[0] if victim == "step" else process.pid, signal.SIGKILL)
+    checkpoints = project.runs / "checkpoints"
+    wait_for(lambda: list(checkpoints.rglob("manifest.json")), seconds=120)  # in the middle of the training
+    steps = [pid for pid in processes(project.root) if "executor_main" in command_line(pid)]
+    for pid in [process.pid] if victim == "run" else steps:
+        if victim != "step by SIGTERM" or "python" in command_line(pid).split()[0]:
+            os.kill(pid, signal.SIGTERM if victim == "step by SIGTERM" else signal.SIGKILL)
     rest = process.communicate()[1]
-    if victim == "step":
+    if victim != "run":
         assert process.returncode == 1
         assert "train-classifier failed" in rest
+    if victim == "step by SIGTERM":
+        assert re.search(r"stopped by SIGTERM at step \d+ of 195", rest)
     wait_for(lambda: not processes(project.root))
     assert not (project.runs / "latest").exists()
 
     done = project.run("run", "--set", "evaluate.floor=-1")
     assert done.code == 0, done.err
     resumed = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in resumed["steps"]][:3] == [True, True, False]
+    assert [step["cached"] for step in resumed["steps"]][:4] == [True, True, True, False]
+    log = (project.runs / "latest" / "logs" / "4-train-classifier.log").read_text()
+    assert re.search(r"^ *resumed from step [1-9]\d* of 195$", log, flags=re.MULTILINE)
+    assert not [path for path in checkpoints.rglob("*") if path.is_file()]
 
     undisturbed = project.run("run", "--runs", "elsewhere", "--set", "evaluate.floor=-1")
     assert undisturbed.code == 0, undisturbed.err
     assert quality(read(project.root / "elsewhere" / "latest" / "metrics.json")) == quality(resumed)
+    trained = [sha256_of(path) for path in project.root.glob("*/artifacts/**/model.safetensors")]
+    assert len(trained) == 2
+    assert len(set(trained)) == 1
 
 
 def processes(root: Path) -> list[int]:
@@ -122,3 +145,30 @@ def wait_for(condition, seconds: float = 30):
             return result
         time.sleep(0.05)
     raise AssertionError("waited in vain")
+
+
+@pytest.mark.s3
+def test_a_run_publishes_to_s3_and_the_next_one_meets_its_champion(
+    project: SimpleNamespace, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KFP_TEXTCLF_CACHE", str(tmp_path / "cache"))
+    done = project.run("run", "--set", f"publish.publish_to={s3_uri}")
+    assert done.code == 0, done.err
+    metrics = read(project.runs / "latest" / "metrics.json")
+    version = metrics["published"]["version"]
+    assert metrics["published"]["uri"] == f"{s3_uri}/versions/{version}"
+    published = project.runs / "latest" / "models" / "published"
+    assert published.is_dir()
+    assert not published.is_symlink()
+    answers = [
+        project.run("predict", model, "how much is the fare to boston").out for model in (str(published), s3_uri)
+    ]
+    assert answers[0].startswith("fare\t")
+    assert answers[0] == answers[1]
+
+    other = project.run("run", "--set", f"publish.publish_to={s3_uri}", "--set", "evaluate.floor=0.6")
+    assert other.code == 0, other.err
+    compared = read(project.runs / "latest" / "metrics.json")
+    assert compared["champion"]["uri"] == f"{s3_uri}/versions/{version}"
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    assert not [path for path in project.runs.rglob("*") if path.is_file() and secret in path.read_bytes()]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_textclf.components.common.cost import Prices
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.params import load_params, parameter_names
 
@@ -20,6 +21,7 @@ def params_file(tmp_path: Path) -> Path:
     [
         ("train.epochs=2", "train", "epochs", 2),
         ("train.learning_rate=3e-5", "train", "learning_rate", 3e-5),
+        ("train.checkpoint_uri=s3://bucket/x", "train", "checkpoint_uri", "s3://bucket/x"),
         ("train.freeze_embeddings=false", "train", "freeze_embeddings", False),
         ("prepare.column_order=[text, label]", "prepare", "column_order", ["text", "label"]),
         ("prepare.text_column=123", "prepare", "text_column", "123"),
@@ -44,6 +46,11 @@ def test_later_override_wins(params_file: Path):
         ("train.learning_rate=nan", r"^train\.learning_rate='nan': .*finite"),
         ("evaluate.floor=inf", r"^evaluate\.floor='inf'"),
         ("train.class_weights=heavy", r"^train\.class_weights='heavy': .*'none', 'balanced' or 'sqrt'"),
+        ("train.checkpoint_uri=gs://bucket", r"^train\.checkpoint_uri='gs://bucket': "),
+        ("train.checkpoint_steps=0", r"^train\.checkpoint_steps='0': .*greater than or equal to 1"),
+        ("train.prices.cpu_core_hour=-1", r"^train\.prices\.cpu_core_hour='-1': .*greater than or equal to 0"),
+        ("train.prices.gpu_hour={nvidia-l4: -1}", r"^train\.prices\.gpu_hour\.nvidia-l4=-1: "),
+        ("train.prices.cpu=1", r"^train\.prices\.cpu: unknown parameter"),
         ("train.epochs", r"^'train\.epochs': is not of the form name=value"),
         ("seed.x=1", r"^seed\.x: 'seed' is a value"),
         ("prepare.column_order=[a", r"^'prepare\.column_order=\[a': the value is not valid YAML"),
@@ -70,3 +77,32 @@ def test_pipeline_arguments_have_no_two_parameters_of_one_name():
     leaves = [name.rpartition(".")[2] for name in parameter_names()]
     assert len(leaves) == len(set(leaves))
     assert "train.epochs" in parameter_names()
+
+
+def test_a_price_is_one_of_the_table(params_file: Path):
+    arguments = load_params(params_file, ["train.prices.cpu_core_hour=0.1"]).arguments()
+    assert arguments["prices"]["cpu_core_hour"] == 0.1
+    assert Prices.parse(arguments["prices"]).gpu_hour["nvidia-l4"] > 0
+
+
+def test_checks_are_merged_with_the_defaults_and_only_what_differs_is_passed_on(params_file: Path):
+    text = MINIMAL + "prepare: {checks: {link: off, markup: error, formula: warn}, limits: {link: 0.5, empty: 0.01}}\n"
+    params_file.write_text(text, encoding="utf-8")
+    arguments = load_params(params_file, ["prepare.checks.markup=warn", "prepare.limits.min_characters=4"]).arguments()
+    assert arguments["checks"] == {"link": "off"}, "a bare off is false in YAML"
+    assert arguments["limits"] == {"link": 0.5, "min_characters": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prepare.checks.marcup=warn", r"^prepare\.checks\.marcup: unknown check; did you mean markup\?"),
+        ("prepare.checks.markup=fatal", r"^prepare\.checks\.markup='fatal': is not one of error, warn, off"),
+        ("prepare.limits.markup=some", r"^prepare\.limits\.markup='some': is not a number"),
+        ("prepare.limits={markup: -1}", r"^prepare\.limits\.markup=-1: is not a number of 0 or more"),
+        ("prepare.checks=markup", r"^prepare\.checks='markup': .*dictionary"),
+    ],
+)
+def test_check_that_is_none_is_refused_by_name(params_file: Path, override: str, message: str):
+    with pytest.raises(UserError, match=message):
+        load_params(params_file, [override])

@@ -1,18 +1,13 @@
-import hashlib
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from support import md5, run_git
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.params import Dataset
 from kfp_textclf.pipelines.pins import pin_dataset
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def test_a_plain_file_is_pinned_as_it_is(tmp_path: Path):
@@ -44,11 +39,7 @@ def test_files_of_two_directories_keep_apart(tmp_path: Path):
 
 def test_revision_is_the_last_commit_of_the_pin_not_of_the_checkout(tmp_path: Path):
     def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+        return run_git(tmp_path, *arguments)
 
     git("init", "-q")
     (tmp_path / "train.csv").write_bytes(b"a,b\n")
@@ -63,7 +54,10 @@ def test_revision_is_the_last_commit_of_the_pin_not_of_the_checkout(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("dvc_file", "message"),
-    [(None, "give the path of an existing file"), ("outs: []", "fetch it with `make data`")],
+    [
+        (None, "give the path of an existing file"),
+        (f"outs: [{{md5: {'a' * 32}, size: 1, hash: md5, path: train.csv}}]", "fetch it with `make data`"),
+    ],
     ids=["nothing", "pin alone"],
 )
 def test_missing_file_says_how_to_get_it(tmp_path: Path, dvc_file: str | None, message: str):
@@ -79,3 +73,26 @@ def test_malformed_pin_is_refused(tmp_path: Path, content: str):
     (tmp_path / "train.csv.dvc").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"train\.csv\.dvc: has no md5 and size"):
         pin_dataset(Dataset(train="train.csv"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"outs": [{"path": "../train.csv"}]}, "pins '../train.csv' in '.', not the train.csv beside it"),
+        ({"outs": [{"path": "/etc/passwd"}]}, "pins '/etc/passwd'"),
+        ({"outs": [{"path": "train.csv"}], "wdir": "../.."}, "pins 'train.csv' in '../..'"),
+        ({"outs": [{"path": "train.csv"}, {"path": "b"}]}, "pins 2 outputs; pin each file by itself"),
+        ({"outs": [{"path": "train.csv", "md5": "../../etc/passwd", "size": 1}]}, "has no md5 and size"),
+        ({"outs": [{"path": "train.csv", "md5": "0" * 32, "size": -1}]}, "has no md5 and size"),
+        ({"outs": [{"path": "train.csv", "md5": "0" * 32, "size": True}]}, "has no md5 and size"),
+        ({"outs": [{"path": "train.csv", "hash": "sha256", "md5": "0" * 32, "size": 1}]}, "has no md5 and size"),
+        (["outs"], "has no md5 and size"),
+    ],
+)
+def test_hostile_pin_is_refused_in_one_line(tmp_path: Path, document: object, message: str):
+    (tmp_path / "train.csv").touch()
+    (tmp_path / "train.csv.dvc").write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(UserError) as refused:
+        pin_dataset(Dataset(train="train.csv"), tmp_path)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)

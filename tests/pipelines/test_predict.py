@@ -5,24 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import CITIES, artifact, tiny_rows
+from support import CITIES, tiny_rows
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import predict
-
-
-@pytest.fixture(scope="session")
-def onnx_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """An untrained classifier, exported for real: it answers something, always the same."""
-    from kfp_textclf.components.export.stage import _write
-    from kfp_textclf.components.export.torch_export import TorchClassifier, to_onnx
-    from kfp_textclf.components.train.fine_tuning import load_model
-
-    source, target = tmp_path_factory.mktemp("torch"), tmp_path_factory.mktemp("onnx")
-    load_model(tiny_model, ["fare", "flight", "meal"]).save_pretrained(source)
-    (source / "tokenizer.json").write_bytes((tiny_model / "tokenizer.json").read_bytes())
-    _write(to_onnx(TorchClassifier(source).model, 17), target / "model.onnx", source)
-    return artifact(target / "artifact", {p.name: p.read_bytes() for p in target.iterdir() if p.is_file()})
 
 
 def call(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -60,7 +46,8 @@ def test_answers_without_torch_transformers_or_kfp(onnx_model: Path):
         f"sys.argv = ['kfp-textclf', 'predict', {str(onnx_model)!r}, 'a flight']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "print(*sorted({'torch', 'transformers', 'kfp', 'sklearn', 'pyarrow'} & set(sys.modules)), file=sys.stderr)"
+        "heavy = {'torch', 'transformers', 'kfp', 'sklearn', 'pyarrow', 'boto3'}\n"
+        "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count("\t") == 2

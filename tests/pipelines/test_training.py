@@ -49,6 +49,7 @@ def test_each_parameter_of_params_yaml_is_an_argument_of_the_pipeline_with_the_s
     assert set(inputs) == set(arguments) | elsewhere
     cluster_default = {
         "base_model",
+        "prices",
         "publish_to",
     }  # a laptop starts from a packaged model and publishes beside its runs
     differing = {n for n, v in arguments.items() if inputs[n].get("defaultValue") != v}
@@ -65,5 +66,22 @@ def test_publishing_is_never_cached_and_everything_else_is():
         if "dag" not in spec["components"][task["componentRef"]["name"]]
     }
     assert caching.pop("publish-model") is False
-    assert set(caching) == {"ingest-dataset", "prepare-dataset", "train-classifier", "export-onnx", "evaluate-model"}
+    assert set(caching) == {
+        "ingest-dataset",
+        "prepare-dataset",
+        "compare-dataset",
+        "train-classifier",
+        "export-onnx",
+        "evaluate-model",
+    }
     assert all(caching.values())
+
+
+def test_a_new_champion_retrains_nothing_but_what_it_refuses_is_not_trained_on():
+    tasks = documents(PIPELINES / "training.yaml")[0]["root"]["dag"]["tasks"]
+    for name in ("ingest-dataset", "prepare-dataset", "train-classifier"):
+        parameters = tasks[name]["inputs"]["parameters"].values()
+        assert "champion_uri" not in {source.get("componentInputParameter") for source in parameters}
+    assert "compare-dataset" in tasks["train-classifier"]["dependentTasks"]
+    artifacts = tasks["train-classifier"]["inputs"]["artifacts"].values()
+    assert {source["taskOutputArtifact"]["producerTask"] for source in artifacts} == {"prepare-dataset"}

@@ -29,6 +29,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 def test_absent_object(store: ObjectStore, tmp_path: Path) -> None:
     assert store.read("a") is None
+    assert store.size("a") is None
     assert list(store.keys()) == []
     store.delete("a")
     with pytest.raises(NotFound, match=r"/a: does not exist"):
@@ -43,6 +44,7 @@ def test_written_object_is_read(store: ObjectStore) -> None:
 def test_files_go_up_and_down_whole(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(bytes(range(256)) * 4096)
     store.upload(tmp_path / "in", "big")
+    assert store.size("big") == 256 * 4096
     store.download("big", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
 

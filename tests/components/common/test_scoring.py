@@ -32,6 +32,20 @@ def test_rows_are_probabilities(exported: SimpleNamespace) -> None:
     assert (probabilities >= 0).all()
 
 
+def test_temperature_changes_probabilities_and_no_label(exported: SimpleNamespace, tmp_path: Path) -> None:
+    found = {}
+    for name, content in (("none", None), ("flat", '{"temperature": 4.0}'), ("sharp", '{"temperature": 0.5}')):
+        model = rewritten(exported.int8, tmp_path / name, {"calibration.json": content})
+        found[name] = OnnxClassifier(model).probabilities(TEXTS)
+    logits = OnnxClassifier(exported.int8).text_logits(TEXTS)
+    np.testing.assert_array_equal(found["none"], softmax(logits))
+    np.testing.assert_allclose(found["flat"], softmax(logits / 4), atol=1e-6)
+    assert (found["flat"].max(axis=1) < found["none"].max(axis=1)).all()
+    assert (found["sharp"].max(axis=1) >= found["none"].max(axis=1)).all()
+    for probabilities in found.values():
+        np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
+
+
 def test_labels_are_those_of_the_config(exported: SimpleNamespace) -> None:
     assert OnnxClassifier(exported.int8).labels == ["fare", "flight", "meal"]
 
@@ -68,6 +82,10 @@ def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> N
         ({"config.json": "{"}, r"config\.json: is not valid JSON"),
         ({"config.json": "{}"}, r"config\.json"),
         ({"config.json": json.dumps({"id2label": {"0": "a", "2": "b"}})}, r"config\.json"),
+        *(
+            ({"calibration.json": text}, r"calibration\.json: holds no temperature above 0; export the model again")
+            for text in ("{}", "[]", '{"temperature": 0}', '{"temperature": -1}', '{"temperature": Infinity}')
+        ),
     ],
     ids=[
         "no model",
@@ -78,6 +96,11 @@ def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> N
         "broken config",
         "config without labels",
         "labels with a gap",
+        "no temperature",
+        "calibration is a list",
+        "zero temperature",
+        "negative temperature",
+        "infinite temperature",
     ],
 )
 def test_unusable_model_is_refused(exported: SimpleNamespace, tmp_path: Path, changes: dict, message: str) -> None:

@@ -1,5 +1,8 @@
 """The whole stage: every variant, the baselines and the champion on the held-out rows."""
 
+import csv
+import hashlib
+import io
 import json
 import math
 from pathlib import Path
@@ -22,6 +25,7 @@ from kfp_textclf.components.evaluate.stage import Evaluation, evaluate
 LENIENT = GateSettings(floor=-1.0, max_int8_drop=2.0, min_baseline_gain=-2.0)
 FIGURES = {
     *("accuracy", "macro_f1", "matthews_correlation", "size_bytes"),
+    *("temperature", "ece", "brier", "nll", "uncalibrated_ece", "uncalibrated_brier", "uncalibrated_nll"),
     *("latency_ms_p50", "latency_ms_p99", "rows_per_second"),
 }
 
@@ -64,7 +68,7 @@ def test_artifact_holds_the_figures_and_drawings(evaluated: SimpleNamespace) -> 
     assert content["rows"] == sum(map(sum, content["confusion_matrix"]))
     assert set(content["baselines"]) == {"majority", "tfidf_svm"}
     assert content["baselines"]["majority"]["matthews_correlation"] == 0
-    for name in ("confusion_matrix.png", "variants.png"):
+    for name in ("confusion_matrix.png", "variants.png", "confidence.png"):
         assert (evaluated.directory / name).read_bytes().startswith(b"\x89PNG")
 
 
@@ -113,7 +117,62 @@ def test_champion_is_scored_on_the_same_rows(judged, exported: SimpleNamespace) 
     result = judged(champion_uri=exported.int8.as_uri())
     int8 = result.variants["onnx_int8"]["matthews_correlation"]
     assert result.verdict == "promote"
-    assert f"at or above the champion's {int8:.4f}" in result.reason
+    assert f"against the champion's {int8:.4f}: no significant difference (+0.0000" in result.reason
+    assert "Against the champion onnx_int8" in result.report_html
+    assert "Against the champion onnx" in result.report_markdown
+
+
+def test_champion_that_is_better_beyond_chance_stays(
+    judged, exported: SimpleNamespace, prepared: Path, tmp_path: Path
+) -> None:
+    """A challenger that confuses two classes does not replace the champion, unless its drop is allowed."""
+    config = read_json(exported.int8 / "config.json")
+    config["id2label"] = {"0": "flight", "1": "fare", "2": "meal"}
+    swapped = rewritten(exported.int8, tmp_path / "swapped", {"config.json": json.dumps(config)})
+    graph = rewritten(exported.int8, tmp_path / "champion", {})
+    # The labels of the challenger must be those of the data, so its classes are swapped in the data instead.
+    tables = {}
+    for split in ("train", "validation", "test"):
+        table = pq.read_table(prepared / f"{split}.parquet").to_pydict()
+        table["label"] = [{"fare": "flight", "flight": "fare", "meal": "meal"}[label] for label in table["label"]]
+        pq.write_table(pa.table(table), tmp_path / "t.parquet")
+        tables[f"{split}.parquet"] = (tmp_path / "t.parquet").read_bytes()
+    data = rewritten(prepared, tmp_path / "data", tables)
+    rejected = judged(dataset=data, int8=graph, champion_uri=swapped.as_uri())
+    assert rejected.verdict == "reject"
+    assert "significantly worse" in rejected.reason
+    comparison = read_json(tmp_path / "out" / "metrics.json")["champion"]["comparison"]
+    assert comparison["only_second_right"] == 0
+    assert comparison["only_first_right"] > 10
+    assert comparison["mcnemar_p"] < 0.001
+    lenient = GateSettings(-1.0, 2.0, -2.0, max_champion_drop=2.0)
+    assert judged(dataset=data, int8=graph, champion_uri=swapped.as_uri(), settings=lenient).verdict == "promote"
+
+
+def test_predictions_hold_hashes_and_no_texts(evaluated: SimpleNamespace, prepared: Path) -> None:
+    rows = pq.read_table(prepared / "test.parquet").to_pydict()
+    text = (evaluated.directory / "predictions.csv").read_text(encoding="utf-8")
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert list(table[0]) == ["text_hash", "actual", "predicted", "probability"]
+    assert [row["actual"] for row in table] == rows["label"]
+    assert [row["text_hash"] for row in table] == [hashlib.sha256(t.encode()).hexdigest()[:16] for t in rows["text"]]
+    assert not [t for t in rows["text"] if t in text]
+
+
+def test_profile_of_the_data_comes_along(judged, prepared: Path, tmp_path: Path) -> None:
+    judged(dataset=rewritten(prepared, tmp_path / "a", {"profile.json": None, "fingerprints.parquet": None}))
+    assert not {"profile.json", "fingerprints.parquet"} & set(remains(tmp_path / "out"))
+    profile = {"profile.json": '{"rows": 3}', "fingerprints.parquet": b"PAR1"}
+    judged(dataset=rewritten(prepared, tmp_path / "b", profile))
+    assert read_json(verified(tmp_path / "out") / "profile.json") == {"rows": 3}
+    assert (tmp_path / "out" / "fingerprints.parquet").read_bytes() == b"PAR1"
+
+
+def test_report_is_small_and_names_calibration(evaluated: SimpleNamespace) -> None:
+    assert len(evaluated.result.report_html.encode()) < 1_000_000
+    for report in (evaluated.result.report_html, evaluated.result.report_markdown):
+        assert "Calibration" in report
+        assert "Answering only when sure" in report
 
 
 def test_champion_with_other_labels_is_scored(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
@@ -149,8 +208,11 @@ def test_model_of_another_data_set_is_refused(judged, exported: SimpleNamespace,
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("s3://bucket/model", "champion_uri='s3://bucket/model': is not of the form file:///absolute/path"),
-        ("file:///no/such/version", "/no/such/version: there is no artifact here"),
+        ("s3:/bucket", "champion_uri='s3:/bucket': is not of the form file:///absolute/path or s3://bucket/prefix"),
+        (
+            "file:///no/such/version",
+            "champion_uri='file:///no/such/version': is neither a published version nor a store with a champion",
+        ),
     ],
 )
 def test_champion_that_cannot_be_had_is_named(judged, tmp_path: Path, uri: str, message: str) -> None:

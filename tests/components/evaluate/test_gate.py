@@ -5,6 +5,7 @@ import math
 import pytest
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.significance import Difference
 from kfp_textclf.components.evaluate.gate import GateSettings, judge
 
 BASELINES = {"majority": {"matthews_correlation": 0.0}, "tfidf_svm": {"matthews_correlation": 0.85}}
@@ -16,8 +17,14 @@ def variants(int8: float = 0.9, torch: float = 0.9, **more: float) -> dict[str, 
     return {name: {"matthews_correlation": value, "latency_ms_p50": 1.0, **more} for name, value in figures.items()}
 
 
-def champion(value: float) -> dict[str, float]:
+def mcc(value: float) -> dict[str, float]:
     return {"matthews_correlation": value}
+
+
+def champion(value: float, int8: float = 0.9, noise: float = 0.0) -> Difference:
+    """Return a champion's figure, with an interval of the difference that reaches `noise` to both sides."""
+    difference = int8 - value
+    return Difference(value, int8, difference - noise, difference + noise, 1.0 if abs(difference) <= noise else 0.001)
 
 
 def test_good_model_is_promoted_with_its_figures() -> None:
@@ -34,19 +41,19 @@ def test_good_model_is_promoted_with_its_figures() -> None:
         (variants(0.9, 0.92), BASELINES, None, "int8 MCC 0.9000 is 0.0200 below torch, more than 0.0100"),
         (variants(0.84, 0.84), BASELINES, None, "does not beat the baseline tfidf_svm (0.8500)"),
         (variants(0.85, 0.85), BASELINES, None, "does not beat the baseline tfidf_svm (0.8500)"),
-        (variants(0.9), BASELINES, champion(0.91), "is below the champion's 0.9100"),
+        (variants(0.9), BASELINES, champion(0.91), "is below the champion's 0.9100: significantly worse"),
     ],
     ids=["floor", "int8 drop", "below a baseline", "level with a baseline", "champion better"],
 )
-def test_each_reason_to_reject(figures: dict, baselines: dict, best: dict | None, reason: str) -> None:
-    verdict = judge(figures, baselines or {"majority": champion(0.0)}, best, SETTINGS)
+def test_each_reason_to_reject(figures: dict, baselines: dict, best: Difference | None, reason: str) -> None:
+    verdict = judge(figures, baselines or {"majority": mcc(0.0)}, best, SETTINGS)
     assert verdict.verdict == "reject"
     assert reason in verdict.reason
     assert ";" not in verdict.reason, "one reason alone"
 
 
 def test_all_reasons_are_given() -> None:
-    verdict = judge(variants(0.5, 0.9), BASELINES, champion(0.91), SETTINGS)
+    verdict = judge(variants(0.5, 0.9), BASELINES, champion(0.91, 0.5), SETTINGS)
     assert verdict.verdict == "reject"
     assert verdict.reason.count(";") == 3
 
@@ -55,7 +62,44 @@ def test_all_reasons_are_given() -> None:
 def test_champion_worse_or_equal_gives_way(best: float) -> None:
     verdict = judge(variants(), BASELINES, champion(best), SETTINGS)
     assert verdict.verdict == "promote"
-    assert f"at or above the champion's {best:.4f}" in verdict.reason
+    words = "significantly better" if best < 0.9 else "no significant difference"
+    assert f"against the champion's {best:.4f}: {words} ({0.9 - best:+.4f}, 95 % interval" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("best", "noise", "drop", "rule", "verdict", "words"),
+    [
+        (
+            0.91,
+            0.02,
+            0.0,
+            "not_worse",
+            "promote",
+            "no significant difference (-0.0100, 95 % interval -0.0300 to +0.0100",
+        ),
+        (0.89, 0.02, 0.0, "not_worse", "promote", "no significant difference (+0.0100"),
+        (0.93, 0.02, 0.0, "not_worse", "reject", "significantly worse (-0.0300, 95 % interval -0.0500 to -0.0100"),
+        (0.93, 0.02, 0.02, "not_worse", "promote", "significantly worse (-0.0300"),
+        (0.95, 0.02, 0.02, "not_worse", "reject", "significantly worse by more than 0.0200 (-0.0500"),
+        (0.89, 0.02, 0.0, "better", "reject", "is not significantly better than the champion's 0.8900 (+0.0100"),
+        (0.90, 0.0, 0.0, "better", "reject", "is not significantly better than the champion's 0.9000"),
+        (0.93, 0.02, 0.0, "better", "reject", "significantly worse"),
+        (0.86, 0.02, 0.0, "better", "promote", "significantly better (+0.0400"),
+    ],
+)
+def test_champion_is_compared_beyond_chance(
+    best: float, noise: float, drop: float, rule: str, verdict: str, words: str
+) -> None:
+    settings = GateSettings(0.8, 0.01, 0.0, drop, rule)
+    found = judge(variants(), BASELINES, champion(best, noise=noise), settings)
+    assert found.verdict == verdict
+    assert words in found.reason
+    assert ";" not in found.reason
+
+
+def test_unknown_rule_is_refused() -> None:
+    with pytest.raises(UserError, match="promote_on='always': must be not_worse or better"):
+        GateSettings(promote_on="always")
 
 
 def test_int8_better_than_torch_is_no_drop() -> None:
@@ -73,7 +117,7 @@ def test_int8_better_than_torch_is_no_drop() -> None:
     ids=["int8 drop", "champion drop", "baseline gain", "everything"],
 )
 def test_tolerances_are_used(settings: GateSettings, int8: float, best: float | None) -> None:
-    assert judge(variants(int8), BASELINES, champion(best) if best else None, settings).verdict == "promote"
+    assert judge(variants(int8), BASELINES, champion(best, int8) if best else None, settings).verdict == "promote"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -88,7 +132,7 @@ def test_figure_that_is_no_number_rejects(value: float, name: str, metric: str) 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_baseline_or_champion_that_is_no_number_rejects(value: float) -> None:
-    assert judge(variants(), {"svm": champion(value)}, None, SETTINGS).verdict == "reject"
+    assert judge(variants(), {"svm": mcc(value)}, None, SETTINGS).verdict == "reject"
     assert judge(variants(), BASELINES, champion(value), SETTINGS).verdict == "reject"
 
 
@@ -105,4 +149,4 @@ def test_baseline_or_champion_that_is_no_number_rejects(value: float) -> None:
 )
 def test_threshold_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name}={value}: must lie between"):
-        GateSettings(**{name: value})
+        GateSettings(**{name: value})  # type: ignore[arg-type]

@@ -14,30 +14,65 @@ from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier
 from kfp_textclf.components.export import stage
+from kfp_textclf.components.export.calibration import fit_temperature
 from kfp_textclf.components.export.quantisation import unquantised_matmuls
 from kfp_textclf.components.export.stage import export
 from kfp_textclf.components.export.torch_export import TorchClassifier
 
 
 def test_artifacts_hold_what_the_contract_says(exported: SimpleNamespace) -> None:
-    served = {"tokenizer.json", "config.json", "export.json", "manifest.json"}
-    assert {*served, "model.onnx", "reference.json"} <= set(remains(verified(exported.onnx)))
+    served = {"tokenizer.json", "config.json", "export.json", "calibration.json", "manifest.json"}
+    assert {*served, "model.onnx", "reference.json", "reference_logits.npy"} <= set(remains(verified(exported.onnx)))
     assert {*served, "model.int8.onnx"} <= set(remains(verified(exported.int8)))
-    assert "reference.json" not in remains(exported.int8), "what is published holds no held-out answers"
+    assert not [name for name in remains(exported.int8) if "reference" in name], (
+        "what is published holds no held-out answers"
+    )
 
 
 def test_fp32_answers_as_torch_does(exported: SimpleNamespace, trained: SimpleNamespace, prepared: Path) -> None:
     texts = pq.read_table(prepared / "test.parquet")["text"].to_pylist()
-    torch = TorchClassifier(trained.directory).probabilities(texts)
-    np.testing.assert_allclose(OnnxClassifier(exported.onnx).probabilities(texts), torch, atol=1e-5)
+    torch = TorchClassifier(trained.directory).text_logits(texts)
+    np.testing.assert_allclose(OnnxClassifier(exported.onnx).text_logits(texts), torch, atol=1e-4)
     assert exported.result.max_abs_diff < 1e-4
 
 
 def test_reference_is_what_torch_answers(exported: SimpleNamespace, trained: SimpleNamespace, prepared: Path) -> None:
     texts = pq.read_table(prepared / "test.parquet")["text"].to_pylist()
     reference = read_json(exported.onnx / "reference.json")
-    assert reference["predicted"] == TorchClassifier(trained.directory).probabilities(texts).argmax(axis=1).tolist()
+    logits = TorchClassifier(trained.directory).text_logits(texts)
+    assert reference["predicted"] == logits.argmax(axis=1).tolist()
+    np.testing.assert_allclose(np.load(exported.onnx / "reference_logits.npy"), logits, atol=1e-5)
     assert reference["size_bytes"] == (trained.directory / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("variant", ["onnx", "int8"])
+def test_each_variant_is_calibrated_on_the_validation_rows(
+    exported: SimpleNamespace, prepared: Path, tmp_path: Path, variant: str
+) -> None:
+    directory = getattr(exported, variant)
+    rows = pq.read_table(prepared / "validation.parquet").to_pydict()
+    plain = OnnxClassifier(rewritten(directory, tmp_path / "plain", {"calibration.json": None}))
+    truth = np.array([plain.labels.index(label) for label in rows["label"]])
+    expected = fit_temperature(plain.text_logits(rows["text"]), truth)
+    calibration = read_json(directory / "calibration.json")
+    assert calibration == vars(expected)
+    assert calibration["rows"] == len(rows["text"])
+    calibrated = OnnxClassifier(directory)
+    assert (plain.temperature, calibrated.temperature) == (1.0, calibration["temperature"])
+    chosen = np.arange(len(truth)), truth
+    assert -np.log(plain.probabilities(rows["text"])[chosen]).mean() == pytest.approx(expected.nll_before, abs=1e-5)
+    assert -np.log(calibrated.probabilities(rows["text"])[chosen]).mean() == pytest.approx(expected.nll_after, abs=1e-5)
+
+
+def test_model_that_does_not_know_a_label_of_the_data_is_refused(
+    again, trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    config = read_json(trained.directory / "config.json")
+    config["id2label"] = {"0": "fare", "1": "flight", "2": "other"}
+    other = rewritten(trained.directory, tmp_path / "model", {"config.json": json.dumps(config)})
+    with pytest.raises(UserError, match="knows no label 'meal'"):
+        again(model=other)
+    assert remains(tmp_path / "out") == []
 
 
 def test_sizes_are_those_of_the_files(exported: SimpleNamespace) -> None:

@@ -12,7 +12,10 @@ from support import artifact, tiny_rows
 from tokenizers import Tokenizer
 
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
+from kfp_textclf.components.common.data_checks import CHAMPION_CHECKS, CHECKS
+from kfp_textclf.components.common.data_profile import DataProfile, read_fingerprints, text_key
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.prepare import selection, tokenising
 from kfp_textclf.components.prepare.stage import PreparedDataset, prepare
 
 BOTH: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv"}
@@ -42,9 +45,15 @@ def tables(directory: Path) -> dict[str, dict[str, list]]:
 
 def test_artifact_holds_what_the_contract_says(prepared: Path, tiny_model: Path) -> None:
     verified(prepared)
-    assert {"train.parquet", "validation.parquet", "test.parquet", "labels.json", "tokenizer.json"} <= set(
-        remains(prepared)
-    )
+    assert {
+        "train.parquet",
+        "validation.parquet",
+        "test.parquet",
+        "labels.json",
+        "tokenizer.json",
+        "profile.json",
+        "fingerprints.parquet",
+    } <= set(remains(prepared))
     schema = pq.read_schema(prepared / "train.parquet")
     assert {field.name: str(field.type) for field in schema} == {
         "text": "string",
@@ -215,3 +224,98 @@ def test_damaged_raw_data_is_refused(run, tmp_path: Path, tiny_model: Path) -> N
     (tmp_path / "raw" / "train.csv").write_bytes(b"other,bytes\n")
     with pytest.raises(UserError, match=r"train\.csv: differs from its manifest"):
         prepare(str(tmp_path / "raw"), str(tmp_path / "again"), base_model=tiny_model.as_uri(), **BOTH)
+
+
+def test_check_of_level_error_names_file_and_line_and_leaves_nothing(run, tmp_path: Path) -> None:
+    dirty = [*TRAIN, ("meal", "a <b>meal</b>"), ("meal", "another <i>meal</i>")]
+    with pytest.raises(UserError) as raised:
+        run(dirty, TEST, checks={"markup": "error"})
+    assert str(raised.value) == (
+        f"check markup: 2 texts with HTML or script ({2 / (len(dirty) + len(TEST)):.4g}, limit 0); first: "
+        f"train.csv: line {len(TRAIN) + 1}: 'a <b>meal</b>' as 'meal'; extract the text, "
+        "or set prepare.checks.markup=warn"
+    )
+    assert remains(tmp_path) == ["raw", "raw/manifest.json", "raw/test.csv", "raw/train.csv"]
+    assert run(dirty, TEST, checks={"markup": "error"}, limits={"markup": 0.5}).checks["markup"]["result"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("check", "extra", "message"),
+    [
+        ("empty", [("meal", " ")], r"1 rows without text or label.* train\.csv: line 55: '' as 'meal'"),
+        ("duplicates", [TRAIN[0]], rf"1 rows repeating.* train\.csv: line 1: '{TRAIN[0][1]}' as 'flight'"),
+        ("conflicting_labels", [("meal", TRAIN[0][1])], r"1 texts under several labels.* train\.csv: line 1: "),
+        ("leakage", [TEST[2]], rf"1 training texts standing.* train\.csv: line 55: '{TEST[2][1]}'"),
+        ("class_minimum", [("rare", "a text of its own")], r"1 labels with fewer.* first: 'rare' \(1 rows\)"),
+        ("multi_label", [("meal#fare", "x of two")], r"1 rows with several.* line 55: 'x of two' as 'meal#fare'"),
+        ("email_address", [("meal", "ask a@b.example")], r"1 texts with an e-mail.* line 55: "),
+    ],
+)
+def test_each_check_refuses_when_it_is_an_error(run, check: str, extra: list, message: str) -> None:
+    tolerated = {check: 0}
+    assert len(TRAIN) == 54
+    run(TRAIN, TEST, checks={check: "error"}, limits=tolerated)
+    with pytest.raises(UserError, match=rf"check {check}: {message}.*set prepare\.checks\.{check}=warn"):
+        run([*TRAIN, *extra], TEST, checks={check: "error"}, limits=tolerated)
+    assert run([*TRAIN, *extra], TEST, checks={check: "warn"}, limits=tolerated).checks[check]["result"] == "warn"
+    assert check not in run([*TRAIN, *extra], TEST, checks={check: "off"}).checks
+
+
+def test_unseen_labels_that_are_dropped_are_reported(run) -> None:
+    test = [*TEST, ("new", "never seen")]
+    result = run(TRAIN, test, unseen_labels="drop")
+    assert result.checks["unseen_labels"] == {"count": 1, "measure": 1, "result": "warn"}
+    with pytest.raises(
+        UserError, match=r"check unseen_labels: 1 test rows.* test\.csv: line 19: 'never seen' as 'new'"
+    ):
+        run(TRAIN, test, unseen_labels="drop", checks={"unseen_labels": "error"})
+
+
+def test_unknown_check_is_refused_before_anything_is_read(run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"prepare\.checks\.marcup: unknown check; did you mean markup\?"):
+        run(TRAIN, TEST, checks={"marcup": "warn"})
+
+
+def test_report_shows_every_check_with_its_result(run) -> None:
+    page = run([*TRAIN, ("meal", "<script>")], TEST, checks={"link": "off"}).report_html
+    for name in CHECKS:
+        assert (f">{name}<" in page) == (name not in CHAMPION_CHECKS), name
+    assert "&#39;&lt;script&gt;&#39; as &#39;meal&#39;" in page
+
+
+def test_profile_counts_what_was_prepared(run, tmp_path: Path) -> None:
+    pin = {"git_rev": "abc", "files": {"train.csv": {"md5": "f" * 32, "size": 1.0, "lines": 3.0}}}
+    result = run([*TRAIN, TRAIN[0]], TEST, pin=pin)
+    profile = DataProfile.read(tmp_path / "out" / "profile.json")
+    assert (profile.rows, profile.class_counts, profile.counts) == (result.rows, result.class_counts, result.counts)
+    every = list(tables(tmp_path / "out").values())
+    assert profile.length_tokens == Counter(length for table in every for length in table["length"])
+    assert profile.length_characters == Counter(len(text) for table in every for text in table["text"])
+    raw = tmp_path / "raw" / "train.csv"
+    assert profile.dataset["git_rev"] == "abc"
+    assert profile.dataset["files"]["train.csv"] == {
+        "md5": "f" * 32, "sha256": sha256_of(raw), "size": raw.stat().st_size,
+    }  # fmt: skip
+    assert set(profile.dataset["files"]["test.csv"]) == {"sha256", "size"}
+
+
+def test_fingerprints_are_those_of_every_text(run, tmp_path: Path) -> None:
+    run(TRAIN, TEST)
+    expected = {
+        int.from_bytes(text_key(text)[:8], "big"): label
+        for table in tables(tmp_path / "out").values()
+        for text, label in zip(table["text"], table["label"], strict=True)
+    }
+    found = read_fingerprints(tmp_path / "out" / "fingerprints.parquet")
+    assert found == expected
+    assert list(found) == sorted(expected)
+
+
+def test_rows_beyond_one_batch_keep_their_order(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(TRAIN, TEST)
+    whole = tables(tmp_path / "out")
+    monkeypatch.setattr(tokenising, "BATCH_ROWS", 5)
+    monkeypatch.setattr(selection, "BATCH_CHARACTERS", 100)
+    run(TRAIN, TEST)
+    assert tables(tmp_path / "out") == whole
+    assert pq.ParquetFile(tmp_path / "out" / "test.parquet").num_row_groups == 4

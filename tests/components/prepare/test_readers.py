@@ -21,7 +21,7 @@ ATIS_BYTES = b"".join(f"{label},{text}\n".encode() for text, label in ATIS)
 
 def read(tmp_path: Path, content: bytes, name: str = "data.csv", **columns: Any) -> list[tuple[str, str]]:
     (tmp_path / name).write_bytes(content)
-    return list(read_rows(tmp_path / name, Columns(**columns)))
+    return [(text, label) for _, text, label in read_rows(tmp_path / name, Columns(**columns))]
 
 
 def test_first_row_of_a_file_without_a_header_is_a_row(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_json_lines(tmp_path: Path) -> None:
 def test_parquet(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", None], "id": [1, 2], "label": ["b", "c"]})
     pq.write_table(table, tmp_path / "data.parquet")
-    assert list(read_rows(tmp_path / "data.parquet", Columns())) == [("a", "b"), ("", "c")]
+    assert list(read_rows(tmp_path / "data.parquet", Columns())) == [(1, "a", "b"), (2, "", "c")]
 
 
 def test_parquet_with_integer_and_dictionary_labels(tmp_path: Path) -> None:
     for labels, names in [(pa.array([7, 8]), ["7", "8"]), (pa.array(["x", "y"]).dictionary_encode(), ["x", "y"])]:
         pq.write_table(pa.table({"text": ["a", "b"], "label": labels}), tmp_path / "data.parquet")
-        assert [label for _, label in read_rows(tmp_path / "data.parquet", Columns())] == names
+        assert [label for _, _, label in read_rows(tmp_path / "data.parquet", Columns())] == names
 
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

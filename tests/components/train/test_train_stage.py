@@ -12,6 +12,7 @@ from stage_inputs import remains, rewritten
 
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.train import fine_tuning
 from kfp_textclf.components.train.fine_tuning import class_weights
 from kfp_textclf.components.train.stage import TrainedModel, train
@@ -21,9 +22,9 @@ from kfp_textclf.components.train.stage import TrainedModel, train
 def retrain(trained: SimpleNamespace, prepared: Path, tiny_model: Path, tmp_path: Path):
     """Train again with some settings changed."""
 
-    def call(name: str = "model", dataset: Path = prepared, **changes: object) -> TrainedModel:
-        settings = replace(trained.settings, **changes)
-        return train(str(dataset), str(tmp_path / name), base_model=tiny_model.as_uri(), settings=settings)
+    def call(name: str = "model", dataset: Path = prepared, prices: dict | None = None, **changes) -> TrainedModel:
+        arguments = {"base_model": tiny_model.as_uri(), "settings": replace(trained.settings, **changes)}
+        return train(str(dataset), str(tmp_path / name), **arguments, prices=prices)
 
     return call
 
@@ -51,11 +52,35 @@ def test_record_says_how_it_was_trained(trained: SimpleNamespace, tiny_model: Pa
     record = read_json(trained.directory / "training.json")
     assert record["base_model"] == tiny_model.as_uri()
     assert record["settings"]["learning_rate"] == 3e-3
-    assert record["seed"] == 13
+    assert record["seed"] == trained.settings.seed
     assert record["precision"] == "fp32"
     assert record["tokens_per_second"] > 0
     assert [entry for entry in record["log"] if "loss" in entry]
     json.dumps(trained.result.metadata(), allow_nan=False)
+
+
+def test_record_says_what_the_result_depends_on_besides_its_inputs(trained: SimpleNamespace) -> None:
+    import torch
+    import transformers
+
+    environment = read_json(trained.directory / "training.json")["environment"]
+    assert environment["threads"] == torch.get_num_threads() == available_cpus()
+    assert environment["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert (environment["torch"], environment["transformers"]) == (torch.__version__, transformers.__version__)
+    assert len(environment["gpus"]) == torch.cuda.device_count()
+    assert trained.result.resumed_from_steps == []
+
+
+def test_tokens_seconds_and_cost_are_figures_of_the_run(retrain, prepared: Path) -> None:
+    result = retrain(epochs=2, prices={"cpu_core_hour": 3600, "watts_per_core": 3600})
+    ids = pq.read_table(prepared / "train.parquet").to_pydict()["input_ids"]
+    figures = result.metrics()
+    assert figures["tokens"] == 2 * sum(map(len, ids))
+    assert figures["tokens_per_second"] == pytest.approx(figures["tokens"] / figures["seconds"])
+    assert figures["cpu_count"] == available_cpus()
+    if not figures["gpu_count"]:
+        assert figures["cost"] == figures["energy_wh"] == pytest.approx(figures["seconds"] * available_cpus())
+        assert f"{figures['tokens']:,.0f}" in result.report_html
 
 
 def test_best_epoch_by_validation_is_kept(trained: SimpleNamespace) -> None:

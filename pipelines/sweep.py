@@ -1,0 +1,225 @@
+"""The sweep: many ways to train, the best one exported, evaluated and published."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model
+
+from kfp_textclf.components import (
+    compare_dataset,
+    evaluate_model,
+    export_onnx,
+    ingest_dataset,
+    prepare_dataset,
+    select_best,
+    train_candidate,
+)
+from kfp_textclf.pipelines.training import gate
+
+PARALLELISM = 2  # candidates at a time; KFP takes no parameter here
+
+
+class SweepOutputs(NamedTuple):
+    """What a run of the pipeline leaves, whatever the verdict."""
+
+    raw: Dataset
+    dataset: Dataset
+    comparison: Artifact
+    model: Model
+    onnx: Model
+    onnx_int8: Model
+    evaluation: Artifact
+    screening: Model
+    verdict: str
+    reason: str
+
+
+@dsl.pipeline(name="final-round", description="Train candidates to the end and choose the best one.")
+def final_round(
+    dataset: Input[Dataset],
+    survivors: list[dict],
+    base_model: str,
+    metric: str,
+    checkpoint_uri: str,
+    checkpoint_steps: int,
+    prices: dict,
+) -> Model:
+    """Train candidates to the end and choose the best one.
+
+    A pipeline of its own because kfp.local finds a named output, such as the survivors, as the items of a loop only
+    when it comes in as a parameter.
+
+    Args:
+        dataset: The prepared data set.
+        survivors: Candidates.
+        base_model: Model that the data set was tokenised for.
+        metric: Metric that chooses.
+        checkpoint_uri: Where checkpoints are kept.
+        checkpoint_steps: The most steps of work that are lost when a training is killed.
+        prices: Table for the estimate of energy and cost.
+    """
+    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:
+        trained = train_candidate(
+            dataset=dataset,
+            candidate=survivor,
+            base_model=base_model,
+            checkpoint_uri=checkpoint_uri,
+            checkpoint_steps=checkpoint_steps,
+            prices=prices,
+        )
+    return select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric).outputs["best"]
+
+
+@dsl.pipeline(
+    name="textclf-sweep",
+    description="Candidates compared on the validation rows; the winner exported, evaluated and published.",
+)
+def sweep(
+    dataset_pin: dict,
+    publish_to: str,
+    candidates: list[dict] = [{"name": "default"}],  # noqa: B006  (KFP records the default; it is never mutated)
+    screening_epochs: int = 1,
+    keep: int = 2,
+    base_model: str = "hf://albert/albert-base-v2@8e2f239c5f8a2c0f253781ca60135db913e5c80c",
+    champion_uri: str = "",
+    seed: int = 13,
+    train_file: str = "",
+    test_file: str = "",
+    text_column: str = "text",
+    label_column: str = "label",
+    header: str = "auto",
+    column_order: list[str] = ["label", "text"],  # noqa: B006  (KFP records the default; it is never mutated)
+    multi_label: str = "keep",
+    min_examples: int = 1,
+    unseen_labels: str = "error",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    max_length: int = 128,
+    checks: dict = {},  # noqa: B006
+    limits: dict = {},  # noqa: B006
+    metric_for_best_model: str = "matthews_correlation",
+    checkpoint_uri: str = "",
+    checkpoint_steps: int = 200,
+    prices: dict = {},  # noqa: B006
+    opset: int = 17,
+    floor: float = 0.8,
+    max_int8_drop: float = 0.01,
+    min_baseline_gain: float = 0.0,
+    max_champion_drop: float = 0.0,
+    promote_on: str = "not_worse",
+    keep_versions: int = 0,
+) -> SweepOutputs:
+    """Try candidates, train the best ones to the end, and publish the winner if it is good enough.
+
+    Successive halving in two rounds: every candidate trains for a few epochs, the best ones train as long as they say.
+
+    Args:
+        dataset_pin: Version of the data set, see ingest_dataset.
+        publish_to: URI of the model store.
+        candidates: Mappings with a name and any of the parameters of train_classifier and base_model. One that is
+            named default is always trained to the end.
+        screening_epochs: Epochs of the first round; 0 for no such round.
+        keep: Candidates that are trained to the end.
+        base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
+        champion_uri: The published version to beat; empty for none.
+        seed: Seed of splits, new weights, dropout and the order of rows.
+        train_file: Name of the training file; not needed when the data set is one file.
+        test_file: Name of the held-out file; empty to hold out test_fraction of the training file.
+        text_column: Name of the text column.
+        label_column: Name of the label column.
+        header: Whether the first line of a CSV or TSV names the columns: auto, present or absent.
+        column_order: Names of the columns of a file without a header, in order.
+        multi_label: What to do with a label such as a#b: keep it as one, keep the first, or drop the row.
+        min_examples: Labels with fewer training rows are dropped.
+        unseen_labels: What to do with test rows whose label is never in train: error or drop.
+        validation_fraction: Share of the training rows kept apart for choices made during training.
+        test_fraction: Share of the rows held out when there is no test_file.
+        max_length: Longest text in tokens; longer ones are cut.
+        checks: Level of a check of the data, by its name: error, warn or off.
+        limits: What a check of the data tolerates, by its name.
+        metric_for_best_model: Metric on the validation rows that chooses the epoch and the winner.
+        checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
+        checkpoint_steps: The most steps of work that are lost when it is killed.
+        prices: Table for the estimate of energy and cost, see train_classifier.
+        opset: ONNX operator set.
+        floor: Smallest Matthews correlation of the int8 model.
+        max_int8_drop: How far the int8 model may lie below torch.
+        min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
+        max_champion_drop: By how much more than chance it may lie below the champion.
+        keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
+            keeps all.
+        promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+    """
+    ingested = ingest_dataset(dataset_pin=dataset_pin)
+    prepared = prepare_dataset(
+        raw=ingested.outputs["raw"],
+        base_model=base_model,
+        train_file=train_file,
+        test_file=test_file,
+        text_column=text_column,
+        label_column=label_column,
+        header=header,
+        column_order=column_order,
+        multi_label=multi_label,
+        min_examples=min_examples,
+        unseen_labels=unseen_labels,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_length=max_length,
+        seed=seed,
+        checks=checks,
+        limits=limits,
+    )
+    compared = compare_dataset(
+        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
+    )
+    with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:
+        screened = train_candidate(
+            dataset=prepared.outputs["dataset"],
+            candidate=candidate,
+            base_model=base_model,
+            screening_epochs=screening_epochs,
+        ).after(compared)
+    chosen = select_best(
+        models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
+    ).set_display_name("select-survivors")
+    best = final_round(
+        dataset=prepared.outputs["dataset"],
+        survivors=chosen.outputs["survivors"],
+        base_model=base_model,
+        metric=metric_for_best_model,
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_steps=checkpoint_steps,
+        prices=prices,
+    )
+    exported = export_onnx(model=best.output, dataset=prepared.outputs["dataset"], opset=opset)
+    evaluated = evaluate_model(
+        dataset=prepared.outputs["dataset"],
+        onnx=exported.outputs["onnx"],
+        onnx_int8=exported.outputs["onnx_int8"],
+        champion_uri=champion_uri,
+        floor=floor,
+        max_int8_drop=max_int8_drop,
+        min_baseline_gain=min_baseline_gain,
+        max_champion_drop=max_champion_drop,
+        promote_on=promote_on,
+    )
+    gate(
+        verdict=evaluated.outputs["verdict"],
+        model=exported.outputs["onnx_int8"],
+        evaluation=evaluated.outputs["evaluation"],
+        publish_to=publish_to,
+        keep_versions=keep_versions,
+    )
+    return SweepOutputs(
+        raw=ingested.outputs["raw"],
+        dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
+        model=best.output,
+        onnx=exported.outputs["onnx"],
+        onnx_int8=exported.outputs["onnx_int8"],
+        evaluation=evaluated.outputs["evaluation"],
+        screening=chosen.outputs["best"],
+        verdict=evaluated.outputs["verdict"],
+        reason=evaluated.outputs["reason"],
+    )
