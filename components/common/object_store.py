@@ -5,11 +5,11 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from kfp_textclf.components.common.artifacts import atomic_file
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import ABSENT, Conflict, NotFound, ObjectStore, Stored, checked_key
 
@@ -119,17 +119,10 @@ class LocalStore(ObjectStore):
     def _replacing(self, path: Path) -> Iterator[Path]:
         """Yield a new file beside ``path`` that takes its name when the block ends well."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        try:
+        with atomic_file(path) as partial:
             yield partial
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            partial.chmod(0o644)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

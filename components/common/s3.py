@@ -4,7 +4,7 @@ Everything that differs between stores is set in the environment, as for the AWS
 
 - credentials: ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, a web identity (``AWS_ROLE_ARN`` and
   ``AWS_WEB_IDENTITY_TOKEN_FILE``, as EKS sets them), or the machine's role; with none, requests are anonymous;
-- ``AWS_ENDPOINT_URL_S3``, ``AWS_REGION``, ``AWS_CA_BUNDLE``;
+- ``AWS_ENDPOINT_URL_S3``, ``AWS_REGION`` (or ``AWS_DEFAULT_REGION``), ``AWS_CA_BUNDLE``;
 - ``AWS_REQUEST_CHECKSUM_CALCULATION`` and ``AWS_RESPONSE_CHECKSUM_VALIDATION``: ``when_required`` for stores that know
   no checksums, else ``when_supported``;
 - ``AWS_MAX_ATTEMPTS``; ``KFP_TEXTCLF_S3_ADDRESSING``: ``path`` (default with an endpoint of one's own) or ``virtual``;
@@ -81,8 +81,10 @@ class S3Store(ObjectStore):
             client().upload_file(str(source), self.bucket, self._key(key), Config=config)
 
     def download(self, key: str, target: Path) -> None:  # noqa: D102
-        with translated(self.uri_of(key)):
-            client().download_file(self.bucket, self._key(key), str(target))
+        from kfp_textclf.components.common.s3_source import S3Source
+        from kfp_textclf.components.common.transfer import transfer
+
+        transfer(S3Source(self.bucket, self._key(key)), target)
 
     def size(self, key: str) -> int | None:  # noqa: D102
         try:
@@ -92,11 +94,15 @@ class S3Store(ObjectStore):
             return None
 
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
+        return iter(self.tags(prefix))
+
+    def tags(self, prefix: str = "") -> dict[str, str]:
+        """Return the keys that start with ``prefix``, sorted, each with a tag that changes with the object."""
         start = f"{self.prefix}/" if self.prefix else ""
         with translated(self.uri):
             pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start + prefix)
-            names = sorted(entry["Key"][len(start) :] for page in pages for entry in page.get("Contents", ()))
-        return iter(names)
+            found = {entry["Key"][len(start) :]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
+        return dict(sorted(found.items()))
 
     def delete(self, key: str) -> None:  # noqa: D102
         with translated(self.uri_of(key)):
@@ -157,7 +163,7 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
     if not re.fullmatch(r"\d+(\.\d+)?", timeout) or not float(timeout):
         raise UserError(f"KFP_TEXTCLF_S3_TIMEOUT={timeout!r}: is not a number of seconds")
     with translated(endpoint or "S3"):
-        session = Session()
+        session = Session(region_name=environment.get("AWS_REGION") or None)  # boto3 reads AWS_DEFAULT_REGION alone
         config = Config(
             s3={"addressing_style": addressing},
             retries=None if "AWS_MAX_ATTEMPTS" in environment else {"mode": "standard", "total_max_attempts": ATTEMPTS},

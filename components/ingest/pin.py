@@ -8,8 +8,11 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.objects import checked_key
+from kfp_textclf.components.common.s3 import parse_s3_uri
 
-SCHEMES = ("file", "http", "https")
+SCHEMES = ("file", "http", "https", "s3")
+NAME_BYTES = 255  # of one component of a path, on the usual file systems
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class DatasetPin:
         paths = [file.path for file in files]
         if len(set(paths)) != len(paths):
             raise UserError("dataset_pin: names a path twice; give every file a path of its own")
+        folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+        if inside := sorted(folders.intersection(paths)):
+            raise UserError(f"dataset_pin: path {inside[0]!r} is a file and a folder; rename one of them")
         return cls(store, str(value.get("git_rev") or ""), files)
 
 
@@ -56,10 +62,9 @@ def _pinned_file(entry: Any, store: str) -> PinnedFile:
     if not isinstance(entry, dict):
         raise UserError(f"dataset_pin: {entry!r} is not a file entry with path, md5 and size")
     path, md5, size = str(entry.get("path", "")), str(entry.get("md5", "")), entry.get("size")
-    parts = PurePosixPath(path).parts
-    if path != "/".join(parts) or not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    if not _is_plain(path):
         raise UserError(f"dataset_pin: path {path!r} is not a plain relative path; pin files below one directory")
-    if path == MANIFEST:
+    if path.split("/")[0] == MANIFEST:
         raise UserError(f"dataset_pin: path {path!r} is taken by the artifact's own manifest; rename the file")
     if not re.fullmatch(r"[0-9a-f]{32}", md5):
         raise UserError(f"dataset_pin: {path}: md5 {md5!r} is not 32 hexadecimal digits; copy it from the .dvc file")
@@ -68,4 +73,15 @@ def _pinned_file(entry: Any, store: str) -> PinnedFile:
     uri = str(entry.get("uri") or f"{store}/files/md5/{md5[:2]}/{md5[2:]}")
     if uri.partition("://")[0] not in SCHEMES:
         raise UserError(f"dataset_pin: {path}: {uri!r} cannot be fetched; use {', '.join(f'{s}://' for s in SCHEMES)}")
+    if uri.startswith("s3://") and not parse_s3_uri(uri, f"dataset_pin: {path}: uri")[1]:
+        raise UserError(f"dataset_pin: {path}: {uri!r} is a bucket; name an object in it")
     return PinnedFile(path, md5, int(size), uri)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path stays below its directory, on Windows too, and can be the name of a file."""
+    try:
+        name = checked_key(path).encode()
+    except (UserError, UnicodeEncodeError):  # a lone surrogate is the name of no file
+        return False
+    return not re.match(rb"[A-Za-z]:", name) and all(len(part) <= NAME_BYTES for part in name.split(b"/"))

@@ -40,9 +40,11 @@ def ingest(dataset_pin: dict[str, Any], output: str) -> IngestedDataset:
         UserError: The pin is malformed, a copy cannot be read, or its bytes are not the pinned ones.
     """
     pin = DatasetPin.parse(dataset_pin)
-    files = {}
-    with atomic_directory(output, "ingest_dataset") as directory:
+    files: dict[str, dict[str, Any]] = {}
+    hashes: dict[str, dict[str, str]] = {}
+    with atomic_directory(output, "ingest_dataset", hashes) as directory:
         for pinned in pin.files:
-            lines = fetch(pinned, directory / pinned.path)
-            files[pinned.path] = {"md5": pinned.md5, "size": pinned.size, "lines": lines}
+            received = fetch(pinned, directory / pinned.path)
+            hashes[pinned.path] = {"sha256": received.sha256, "md5": received.md5}
+            files[pinned.path] = {"md5": received.md5, "size": received.size, "lines": received.lines}
     return IngestedDataset(pin.store, pin.git_rev, files, sum(pinned.size for pinned in pin.files))

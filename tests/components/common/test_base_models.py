@@ -36,7 +36,7 @@ def test_directory_name_may_hold_spaces(tiny_model: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("albert-base-v2", "is not of the form hf://org/name@revision, file:///path or package://module"),
+        ("albert-base-v2", "is not of the form hf://org/name@revision, s3://bucket/prefix, file:///path or"),
         ("ftp://host/model", "is not of the form"),
         ("file://", "is not of the form"),
         ("", "is not of the form"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from stage_inputs import remains
 
+from kfp_textclf.components.common import reading
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.ingest.stage import ingest
@@ -28,6 +29,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FIRST_WAIT", 0.0)
 
 
 @pytest.fixture
@@ -91,16 +97,17 @@ def test_file_name_with_spaces_and_signs_is_found(tmp_path: Path, output: Path) 
 
 
 OTHER = TRAIN.replace(b"boston", b"denver")
+CRLF = TRAIN.replace(b"\n", b"\r\n")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (OTHER, rf"holds other bytes \(md5 {md5_of(OTHER)}, {len(OTHER)} bytes\) than pinned \(md5 {md5_of(TRAIN)}"),
-        (TRAIN.replace(b"\n", b"\r\n"), rf"holds other bytes \(over {len(TRAIN)} bytes\)"),
+        (CRLF, rf"holds other bytes \(md5 {md5_of(CRLF)}, {len(CRLF)} bytes\) than pinned"),
         (TRAIN[:-1], rf"{len(TRAIN) - 1} bytes\) than pinned .*; restore the pinned version"),
         (b"", "holds other bytes"),
-        (TRAIN + b"x" * 3_000_000, rf"over {len(TRAIN)} bytes"),
+        (TRAIN + b"x" * 3_000_000, rf"holds other bytes \({len(TRAIN) + 3_000_000} bytes\) than pinned \(md5"),
     ],
     ids=["same size", "CRLF", "last byte missing", "empty", "much larger"],
 )

@@ -1,6 +1,11 @@
 """The pin of a data set."""
 
+import contextlib
+from pathlib import PurePosixPath, PureWindowsPath
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.ingest.pin import DatasetPin
@@ -44,7 +49,23 @@ def test_entry_that_is_no_mapping_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\\..\\x", "a\0b", "//host/x"]
+    "path",
+    [
+        "",
+        ".",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a/..",
+        "..",
+        "a\\..\\x",
+        "a\0b",
+        "//host/x",
+        "C:x",
+        "c:/x",
+        "\ud800",
+        "x" * 256,
+    ],
 )
 def test_path_out_of_the_data_set_is_refused(path: str) -> None:
     with pytest.raises(UserError, match="is not a plain relative path; pin files below one directory"):
@@ -60,6 +81,68 @@ def test_path_of_the_manifest_is_refused() -> None:
     """It would be overwritten by the artifact's own."""
     with pytest.raises(UserError, match=r"manifest\.json"):
         DatasetPin.parse(pin(entry(path="manifest.json")))
+
+
+@pytest.mark.parametrize("path", ["manifest.json", "manifest.json/x"])
+def test_paths_of_the_manifest_are_refused(path: str) -> None:
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        DatasetPin.parse(pin(entry(path=path)))
+
+
+@pytest.mark.parametrize("paths", [("a", "a/b"), ("a/b/c", "x", "a/b"), ("a/b/c/d", "a")])
+def test_file_that_is_a_folder_too_is_refused(paths: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="is a file and a folder; rename one of them"):
+        DatasetPin.parse(pin(*(entry(path=path) for path in paths)))
+
+
+@given(st.text(alphabet=st.sampled_from("ab./\\\0:C ~\n\u00e9\ud800"), max_size=12))
+def test_no_accepted_path_leaves_the_data_set(path: str) -> None:
+    try:
+        parsed = DatasetPin.parse(pin(entry(path=path))).files[0].path
+    except UserError:
+        return
+    for kind in (PurePosixPath, PureWindowsPath):
+        joined = kind("/data/set") / kind(parsed)
+        assert ".." not in joined.parts
+        assert joined.is_relative_to("/data/set")
+        assert joined != kind("/data/set")
+    assert parsed.encode()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["store", "files", "path", "md5", "size", "uri"]), inner, max_size=5)
+        ),
+    )
+)
+def test_no_value_breaks_the_parser(value: object) -> None:
+    with contextlib.suppress(UserError):
+        DatasetPin.parse(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket",
+        "s3://bucket/",
+        "s3://bucket/a/../b",
+        "s3://B/x",
+        "s3://bucket//x",
+        "s3://bucket/a\\b",
+        "s3://u:p@h/x",
+    ],
+)
+def test_uri_that_names_no_object_is_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=r"dataset_pin: train\.csv"):
+        DatasetPin.parse(pin(entry(uri=uri)))
+
+
+def test_bucket_of_a_store() -> None:
+    parsed = DatasetPin.parse(pin(entry(), store="s3://bucket/dvc/"))
+    assert parsed.files[0].uri == f"s3://bucket/dvc/files/md5/{MD5[:2]}/{MD5[2:]}"
 
 
 @pytest.mark.parametrize("again", ["train.csv", "./train.csv", "train.csv/."])
@@ -80,9 +163,9 @@ def test_bad_size_is_refused(size: object) -> None:
         DatasetPin.parse(pin(entry(size=size)))
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/key", "ftp://host/x", "/local/path", "data:,x", "FILE:///x"])
+@pytest.mark.parametrize("uri", ["gs://bucket/key", "ftp://host/x", "/local/path", "data:,x", "FILE:///x"])
 def test_scheme_that_cannot_be_fetched_is_refused(uri: str) -> None:
-    with pytest.raises(UserError, match="cannot be fetched; use file://, http://, https://"):
+    with pytest.raises(UserError, match="cannot be fetched; use file://, http://, https://, s3://"):
         DatasetPin.parse(pin(entry(uri=uri)))
 
 

@@ -1,0 +1,181 @@
+"""Read one object into a file: in parts at once, resumed where a connection broke, hashed as it arrives."""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from kfp_textclf.components.common.digest import Digest, Received
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.sources import Answer, Interrupted, Source, closed
+
+CHUNK = 256 << 10  # bytes read at once: they stay in the processor's cache until they are written
+PART = 32 << 20
+CONNECTIONS = 3
+ATTEMPTS = 6  # in a row that bring less than a chunk
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between attempts; doubled each time
+
+Report = Callable[[int, int], None]
+
+
+class TooLong(Exception):
+    """The object is longer than the limit; the message says how long it is."""
+
+
+class _Stopped(Exception):
+    pass
+
+
+@dataclass
+class _Part:
+    """Bytes that are here up to ``position``, and wanted up to ``stop`` (None: wherever the source ends)."""
+
+    position: int
+    stop: int | None
+    failures: int = 0
+    done: bool = False
+
+
+class Reading:
+    """One attempt at a whole object: workers write its parts, two threads hash what lies there in a row."""
+
+    def __init__(self, source: Source, file: int, limit: int | None, report: Report | None) -> None:
+        """Prepare to read.
+
+        Args:
+            source: The object.
+            file: Descriptor of an empty file to write and read.
+            limit: Bytes after which reading stops.
+            report: Called with bytes done and in all after every chunk.
+        """
+        self.source, self.file, self.limit, self.report = source, file, limit, report
+        self.tag = ""
+        self.size: int | None = None
+        self.error: BaseException | None = None
+        self.stopped = threading.Event()
+        self.moved = threading.Condition()
+
+    def run(self) -> Received:
+        """Read it all.
+
+        Raises:
+            TooLong: It is longer than the limit.
+            Conflict: It was replaced meanwhile.
+            UserError: It cannot be read.
+            OSError: The file cannot be written.
+        """
+        first = _Part(0, PART)
+        answer = self._opened(first)
+        self.tag, self.size = answer.tag, answer.size
+        if self.limit is not None and (self.size or 0) > self.limit:
+            closed(answer)
+            raise TooLong(f"{self.size} bytes")
+        first.stop, parts = self.size, [first]
+        if answer.in_parts and self.size is not None:
+            first.stop = min(PART, self.size)
+            parts += [_Part(start, min(start + PART, self.size)) for start in range(PART, self.size, PART)]
+        digest = Digest()
+        with ThreadPoolExecutor(min(CONNECTIONS, len(parts)) + 1, "transfer") as workers:
+            try:
+                other = workers.submit(self._follow, parts, digest.update_rest)
+                for part in parts:
+                    workers.submit(self._work, part, answer if part is first else None)
+                size = self._follow(parts, digest.update_md5, self.report)
+                other.result()
+            finally:
+                self.stopped.set()
+                with self.moved:
+                    self.moved.notify_all()
+                workers.shutdown(wait=False, cancel_futures=True)
+        return digest.received(size)
+
+    def _work(self, part: _Part, answer: Answer | None) -> None:
+        try:
+            if not self.stopped.is_set():
+                self._fetch(part, answer or self._opened(part))
+        except BaseException as error:  # raised again where the caller waits
+            self.error = self.error or error
+            self.stopped.set()
+        finally:
+            with self.moved:
+                self.moved.notify_all()
+
+    def _fetch(self, part: _Part, answer: Answer) -> None:
+        while True:
+            begin, reason = part.position, "the connection ended early"
+            try:
+                part.done = self._copy(part, answer)
+            except Interrupted as error:
+                reason = str(error)
+            finally:
+                closed(answer)
+            if part.done:
+                return
+            part.failures = 0 if part.position - begin >= CHUNK else part.failures
+            self._pause(part, f"{reason} at byte {part.position} of {self.size or 'unknown'}")
+            answer = self._opened(part)
+
+    def _opened(self, part: _Part) -> Answer:
+        while True:
+            try:
+                return self.source.open(part.position, part.stop, self.tag)
+            except Interrupted as error:
+                self._pause(part, str(error), error.wait)
+
+    def _pause(self, part: _Part, reason: str, at_least: float = 0.0) -> None:
+        part.failures += 1
+        if part.failures >= ATTEMPTS:
+            raise UserError(f"{self.source.uri} cannot be read ({reason}); check the store and the network")
+        wait = min(FIRST_WAIT * 2 ** (part.failures - 1), LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311
+        if self.stopped.wait(max(wait, at_least)):
+            raise _Stopped
+
+    def _copy(self, part: _Part, answer: Answer) -> bool:
+        """Write what arrives; return whether the part is complete."""
+        buffer = memoryview(bytearray(CHUNK))
+        here = answer.start  # before the position when the server knows no ranges: those bytes are there already
+        while part.stop is None or part.position < part.stop:
+            wanted = CHUNK if part.stop is None else min(CHUNK, part.stop - here)
+            try:
+                count = answer.body.readinto(buffer[:wanted]) or 0
+            except self.source.interruptions as error:
+                raise Interrupted(str(error)) from error
+            if not count:
+                return part.stop is None
+            here += count
+            fresh = buffer[max(0, count - max(0, here - part.position)) : count]
+            while fresh:
+                written = os.pwrite(self.file, fresh, part.position)
+                part.position += written
+                fresh = fresh[written:]
+            if self.limit is not None and part.position > self.limit:
+                raise TooLong(f"over {self.limit} bytes")
+            if self.stopped.is_set():
+                raise _Stopped
+            with self.moved:
+                self.moved.notify_all()
+        return True
+
+    def _follow(self, parts: list[_Part], update: Callable[[memoryview], None], report: Report | None = None) -> int:
+        """Hash the parts in their order, each byte as soon as all before it are there; return how many there are."""
+        buffer = memoryview(bytearray(CHUNK))
+        offset = 0
+        for part in parts:
+            while (there := self._beyond(part, offset)) > offset:
+                chunk = buffer[: min(CHUNK, there - offset)]
+                chunk = chunk[: os.preadv(self.file, [chunk], offset)]
+                update(chunk)
+                offset += len(chunk)
+                if report:
+                    report(offset, self.size or offset)
+        return offset
+
+    def _beyond(self, part: _Part, offset: int) -> int:
+        """Return how far a part is, as soon as that is beyond ``offset`` or the part is complete."""
+        with self.moved:
+            self.moved.wait_for(lambda: self.stopped.is_set() or part.done or part.position > offset)
+        if self.stopped.is_set():
+            raise self.error or _Stopped
+        return part.position
