@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import open_store
 from kfp_textclf.components.images import VERSION
-from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.cluster import Cluster
 from kfp_textclf.pipelines.package import Package
 from kfp_textclf.pipelines.params import load_params
@@ -80,7 +80,8 @@ def prepare_arguments(package: Package, params_file: Path, settings: Sequence[st
         return package.arguments(rest)
     dotted = [setting for setting in settings if _split(setting)[0] not in direct]
     params = load_params(params_file, dotted)
-    values = pipeline_arguments(params, params_file.resolve().parent, runs)
+    pipeline = "sweep" if "candidates" in package.parameters else "training"
+    values = pipeline_arguments(params, params_file.resolve().parent, runs, pipeline) | params.cluster.model_dump()
     known = {name: value for name, value in values.items() if name in package.parameters}
     return package.arguments({**known, **direct})
 
