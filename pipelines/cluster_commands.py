@@ -54,6 +54,7 @@ def submit(
     poll: Annotated[float, typer.Option(min=0.01, help="Seconds between questions.")] = 5.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
     allow_dirty: AllowDirty = False,
+    preflight: Annotated[bool, typer.Option("--preflight", help="First look from here at all that it needs.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a compiled pipeline on a cluster; exit codes: 0 succeeded, 1 failed, 2 refused, 3 cancelled or timed out."""
@@ -63,6 +64,10 @@ def submit(
     submission = _submission(
         pipeline, params, settings, experiment, run_name, no_cache, service_account, pipeline_root, allow_dirty, runs
     )
+    if preflight:
+        from kfp_textclf.pipelines import submission as submissions
+
+        submissions.preflight(submission.package, submission.arguments)
     if dry_run:
         typer.echo(submission.as_json())
         return

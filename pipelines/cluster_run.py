@@ -1,5 +1,6 @@
 """A run on a cluster from its submission to its result."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -8,12 +9,14 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import write_json
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.object_store import open_store
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.pipelines.cluster import Cluster, Connection
 from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, TimedOut, follow
 from kfp_textclf.pipelines.submission import Submission, say, submit
 
 DONE, RUN_FAILED, ENDED_EARLY = 0, 1, 3  # exit codes
+FILES = ("predictions.csv", "report.html", "report.md")
 
 
 def run_on_cluster(
@@ -58,8 +61,8 @@ def _conclude(status: RunStatus, record: dict[str, Any], directory: Path, link: 
     if status.state != SUCCEEDED:
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
     steps = {step.name: {"state": step.state, "seconds": step.seconds} for step in status.steps}
-    result = _result(record) if status.state == SUCCEEDED else None
     directory.mkdir(parents=True, exist_ok=True)
+    result = _result(record, directory) if status.state == SUCCEEDED else None
     write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})
     if status.state == SUCCEEDED:
         verdict = f"{result['verdict']}: {result['reason']}" if result else "the run succeeded"
@@ -75,15 +78,28 @@ def _conclude(status: RunStatus, record: dict[str, Any], directory: Path, link: 
     return RUN_FAILED
 
 
-def _result(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the run's last step left in the model store, or None when that cannot be read from here."""
+def _result(record: dict[str, Any], directory: Path) -> dict[str, Any] | None:
+    """Return what the step record_run left in the model store, and copy the files beside it.
+
+    None when there is nothing, or it cannot be read from here.
+    """
     target = record["arguments"].get("publish_to")
     if not target:
         return None
+    place = f"runs/{record['run_id']}"
     try:
-        stored = open_store(target, "publish_to").read(f"runs/{record['run_id']}/metrics.json")
-        return json.loads(stored.content) if stored else None
-    except (UserError, ValueError) as error:
+        models = ModelStore.open(target)
+        stored = models.store.read(f"{place}/metrics.json")
+        if not stored:
+            return None
+        result = json.loads(stored.content)
+        for name in FILES:
+            with contextlib.suppress(NotFound):
+                models.store.download(f"{place}/{name}", directory / name)
+        champion = models.champion() if result["verdict"] == "promote" else None
+        published = {name: champion[name] for name in ("version", "uri", "previous")} if champion else None
+        return {**result, "published": published}
+    except (UserError, ValueError, KeyError, TypeError) as error:
         say(f"the result cannot be read from here ({error}); it is in the dashboard")
         return None
 

@@ -12,15 +12,15 @@ from kfp.dsl import PipelineTask
 SHM_SIZE = "2Gi"  # memory that the processes of a training share; the default of containers is 64 MiB
 USER, GROUP = 1000, 0  # as the images have it
 SECRETS = {
-    "s3": (
+    "s3_secret": (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
         "AWS_ENDPOINT_URL_S3",
         "AWS_REGION",
     ),
-    "hub": ("HF_TOKEN",),
-    "wandb": ("WANDB_API_KEY",),
+    "hub_secret": ("HF_TOKEN",),
+    "wandb_secret": ("WANDB_API_KEY",),
 }
 
 
@@ -41,7 +41,8 @@ def on_cpu_pool(
         cpu: Cores.
         memory: As Kubernetes writes it.
         minutes: How long it may take.
-        secrets: Names of Kubernetes secrets, by what they are for: ``s3``, ``hub``, ``wandb``. They need not exist.
+        secrets: Names of Kubernetes secrets, by what they are for: ``s3_secret``, ``hub_secret``, ``wandb_secret``.
+            They need not exist.
     """
     task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
     return _anywhere(task, pipeline, minutes, secrets)

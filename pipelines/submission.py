@@ -1,5 +1,6 @@
 """``kfp-textclf submit``: a compiled pipeline and parameters become a run on a cluster."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.dataset_pin import DatasetPin
+from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.object_store import open_store
+from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.components.images import VERSION
 from kfp_textclf.pipelines.cluster import Cluster
 from kfp_textclf.pipelines.package import Package
@@ -81,7 +82,7 @@ def prepare_arguments(package: Package, params_file: Path, settings: Sequence[st
     dotted = [setting for setting in settings if _split(setting)[0] not in direct]
     params = load_params(params_file, dotted)
     pipeline = "sweep" if "candidates" in package.parameters else "training"
-    values = pipeline_arguments(params, params_file.resolve().parent, runs, pipeline) | params.cluster.model_dump()
+    values = pipeline_arguments(params, params_file.resolve().parent, runs, pipeline, on_cluster=True)
     known = {name: value for name, value in values.items() if name in package.parameters}
     return package.arguments({**known, **direct})
 
@@ -130,18 +131,33 @@ def refuse_dirty_tree(root: Path, names: Sequence[str] = (".",)) -> None:
 
 
 def refuse_unpushed_data(pin: dict[str, Any]) -> None:
-    """Refuse a pin whose bytes are not in its S3 store.
+    """Refuse a pin whose bytes are not in its store.
 
     Raises:
         UserError: A file is missing there.
     """
     parsed = DatasetPin.parse(pin)
     for file in parsed.files:
-        if not file.uri.startswith("s3://"):
-            continue
-        base, _, key = file.uri.rpartition("/")
-        if not any(found == key for found in open_store(base, "store").keys(key)):
-            raise UserError(f"{file.path}: {file.uri} is not there; push the data: dvc push, or kfp-textclf data add")
+        try:
+            check_pinned(file)
+        except NotFound as error:
+            raise UserError(f"{error}; push the data: dvc push, or kfp-textclf data add") from error
+
+
+def preflight(package: Package, arguments: dict[str, Any]) -> None:
+    """Look from here at what the run will need, as the pipeline's first step does from there.
+
+    Raises:
+        UserError: Something is wrong.
+    """
+    from kfp_textclf.components import preflight_run
+    from kfp_textclf.components.preflight import stage
+
+    if "preflight-run" not in package.steps:
+        raise UserError(f"pipeline {package.name}: has no step preflight-run; submit it without --preflight")
+    wanted = preflight_run.component_spec.inputs or {}
+    with contextlib.redirect_stdout(sys.stderr):
+        stage.preflight(**{name: arguments[name] for name in wanted if name in arguments})
 
 
 def submit(cluster: Cluster, submission: Submission) -> str:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Model
+from kfp.dsl import Artifact, Dataset, Model
 
 from kfp_textclf.components import (
     compare_dataset,
@@ -16,11 +16,9 @@ from kfp_textclf.components import (
     select_best,
     train_candidate,
 )
+from kfp_textclf.pipelines.final_round import NAME, PARALLELISM, final_round
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
 from kfp_textclf.pipelines.training import gate
-
-NAME = "textclf-sweep"
-PARALLELISM = 2  # candidates at a time; KFP takes no parameter here
 
 
 class SweepOutputs(NamedTuple):
@@ -36,75 +34,6 @@ class SweepOutputs(NamedTuple):
     screening: Model
     verdict: str
     reason: str
-
-
-@dsl.pipeline(name="final-round", description="Train candidates to the end and choose the best one.")
-def final_round(
-    dataset: Input[Dataset],
-    survivors: list[dict],
-    base_model: str,
-    metric: str,
-    checkpoint_uri: str,
-    checkpoint_steps: int,
-    prices: dict,
-    gpu_type: str,
-    gpu_count: str,
-    cpu: str,
-    memory: str,
-    node_selector: dict,
-    tolerations: list,
-    s3_secret: str,
-    hub_secret: str,
-    wandb_secret: str,
-) -> Model:
-    """Train candidates to the end and choose the best one.
-
-    A pipeline of its own because kfp.local finds a named output, such as the survivors, as the items of a loop only
-    when it comes in as a parameter.
-
-    Args:
-        dataset: The prepared data set.
-        survivors: Candidates.
-        base_model: Model that the data set was tokenised for.
-        metric: Metric that chooses.
-        checkpoint_uri: Where checkpoints are kept.
-        checkpoint_steps: The most steps of work that are lost when a training is killed.
-        prices: Table for the estimate of energy and cost.
-        gpu_type: As in the sweep, and so are those below.
-        gpu_count: GPUs of a training step.
-        cpu: CPU cores.
-        memory: Memory.
-        node_selector: Labels of the nodes.
-        tolerations: Taints of the nodes.
-        s3_secret: Kubernetes secret for S3.
-        hub_secret: Kubernetes secret for the Hugging Face Hub.
-        wandb_secret: Kubernetes secret for Weights & Biases.
-    """
-    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:
-        trained = train_candidate(
-            dataset=dataset,
-            candidate=survivor,
-            base_model=base_model,
-            checkpoint_uri=checkpoint_uri,
-            checkpoint_steps=checkpoint_steps,
-            prices=prices,
-        )
-        on_gpu_pool(
-            trained,
-            NAME,
-            gpu_type=gpu_type,
-            gpu_count=gpu_count,
-            cpu=cpu,
-            memory=memory,
-            node_selector=node_selector,
-            tolerations=tolerations,
-            s3=s3_secret,
-            hub=hub_secret,
-            wandb=wandb_secret,
-        )
-    best = select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric)
-    on_cpu_pool(best, NAME)
-    return best.outputs["best"]
 
 
 @dsl.pipeline(
@@ -208,6 +137,9 @@ def sweep(
         hub_secret: Kubernetes secret with HF_TOKEN, for private base models; it need not exist.
         wandb_secret: Kubernetes secret with WANDB_API_KEY; it need not exist.
     """
+    pool = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
+    pool |= {"node_selector": node_selector, "tolerations": tolerations}
+    pool |= {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
     checked = preflight_run(
         dataset_pin=dataset_pin,
         base_model=base_model,
@@ -216,9 +148,18 @@ def sweep(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     ).set_caching_options(False)  # the world may have changed since
-    on_cpu_pool(checked, NAME, cpu="500m", memory="1Gi", minutes=10, s3=s3_secret, hub=hub_secret, wandb=wandb_secret)
+    on_cpu_pool(
+        checked,
+        NAME,
+        cpu="500m",
+        memory="1Gi",
+        minutes=10,
+        s3_secret=s3_secret,
+        hub_secret=hub_secret,
+        wandb_secret=wandb_secret,
+    )
     ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
-    on_cpu_pool(ingested, NAME, minutes=120, s3=s3_secret)
+    on_cpu_pool(ingested, NAME, minutes=120, s3_secret=s3_secret)
     prepared = prepare_dataset(
         raw=ingested.outputs["raw"],
         base_model=base_model,
@@ -238,11 +179,11 @@ def sweep(
         checks=checks,
         limits=limits,
     )
-    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3=s3_secret, hub=hub_secret)
+    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
-    on_cpu_pool(compared, NAME, memory="4Gi", s3=s3_secret)
+    on_cpu_pool(compared, NAME, memory="4Gi", s3_secret=s3_secret)
     with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:
         screened = train_candidate(
             dataset=prepared.outputs["dataset"],
@@ -250,19 +191,7 @@ def sweep(
             base_model=base_model,
             screening_epochs=screening_epochs,
         ).after(compared)
-        on_gpu_pool(
-            screened,
-            NAME,
-            gpu_type=gpu_type,
-            gpu_count=gpu_count,
-            cpu=cpu,
-            memory=memory,
-            node_selector=node_selector,
-            tolerations=tolerations,
-            s3=s3_secret,
-            hub=hub_secret,
-            wandb=wandb_secret,
-        )
+        on_gpu_pool(screened, NAME, **pool)
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
@@ -275,15 +204,7 @@ def sweep(
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
         prices=prices,
-        gpu_type=gpu_type,
-        gpu_count=gpu_count,
-        cpu=cpu,
-        memory=memory,
-        node_selector=node_selector,
-        tolerations=tolerations,
-        s3_secret=s3_secret,
-        hub_secret=hub_secret,
-        wandb_secret=wandb_secret,
+        **pool,
     )
     exported = export_onnx(model=best.output, dataset=prepared.outputs["dataset"], opset=opset)
     on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
@@ -298,7 +219,7 @@ def sweep(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
-    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3=s3_secret, hub=hub_secret)
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
@@ -314,7 +235,7 @@ def sweep(
         publish_to=publish_to,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     ).set_caching_options(False)  # each run has its own id
-    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3=s3_secret)
+    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return SweepOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],

@@ -67,7 +67,7 @@ def gate(
             model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
         )
         publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
-        on_cpu_pool(publishing, NAME, s3=s3_secret)
+        on_cpu_pool(publishing, NAME, s3_secret=s3_secret)
 
 
 @dsl.pipeline(
@@ -180,6 +180,9 @@ def training(
         hub_secret: Kubernetes secret with HF_TOKEN, for private base models; it need not exist.
         wandb_secret: Kubernetes secret with WANDB_API_KEY; it need not exist.
     """
+    pool = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
+    pool |= {"node_selector": node_selector, "tolerations": tolerations}
+    pool |= {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
     checked = preflight_run(
         dataset_pin=dataset_pin,
         base_model=base_model,
@@ -188,9 +191,18 @@ def training(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     ).set_caching_options(False)  # the world may have changed since
-    on_cpu_pool(checked, NAME, cpu="500m", memory="1Gi", minutes=10, s3=s3_secret, hub=hub_secret, wandb=wandb_secret)
+    on_cpu_pool(
+        checked,
+        NAME,
+        cpu="500m",
+        memory="1Gi",
+        minutes=10,
+        s3_secret=s3_secret,
+        hub_secret=hub_secret,
+        wandb_secret=wandb_secret,
+    )
     ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
-    on_cpu_pool(ingested, NAME, minutes=120, s3=s3_secret)
+    on_cpu_pool(ingested, NAME, minutes=120, s3_secret=s3_secret)
     prepared = prepare_dataset(
         raw=ingested.outputs["raw"],
         base_model=base_model,
@@ -210,11 +222,11 @@ def training(
         checks=checks,
         limits=limits,
     )
-    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3=s3_secret, hub=hub_secret)
+    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
-    on_cpu_pool(compared, NAME, memory="4Gi", s3=s3_secret)
+    on_cpu_pool(compared, NAME, memory="4Gi", s3_secret=s3_secret)
     trained = train_classifier(
         dataset=prepared.outputs["dataset"],
         base_model=base_model,
@@ -233,19 +245,7 @@ def training(
         checkpoint_steps=checkpoint_steps,
         prices=prices,
     ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
-    on_gpu_pool(
-        trained,
-        NAME,
-        gpu_type=gpu_type,
-        gpu_count=gpu_count,
-        cpu=cpu,
-        memory=memory,
-        node_selector=node_selector,
-        tolerations=tolerations,
-        s3=s3_secret,
-        hub=hub_secret,
-        wandb=wandb_secret,
-    )
+    on_gpu_pool(trained, NAME, **pool)
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
@@ -259,7 +259,7 @@ def training(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
-    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3=s3_secret, hub=hub_secret)
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
@@ -275,7 +275,7 @@ def training(
         publish_to=publish_to,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     ).set_caching_options(False)  # each run has its own id
-    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3=s3_secret)
+    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return TrainingOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],

@@ -7,11 +7,10 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.base_models import check_base_model
-from kfp_textclf.components.common.dataset_pin import DatasetPin, PinnedFile
+from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import CHAMPION
 from kfp_textclf.components.common.object_store import ABSENT, open_store
-from kfp_textclf.components.common.sources import Interrupted, closed, open_source
 from kfp_textclf.components.preflight.surroundings import gpu_pool_note, wandb_note
 
 AT_A_TIME = 16
@@ -43,7 +42,7 @@ def preflight(
         UserError: Something is wrong; the message names everything that is.
     """
     checks: list[Callable[[], Any]] = [
-        lambda: _check_model(base_model),
+        lambda: check_base_model(base_model),
         lambda: _check_writable(publish_to, "publish_to"),
     ]
     if checkpoint_uri:
@@ -52,7 +51,7 @@ def preflight(
         checks.append(lambda: _check_champion(champion_uri))
     problems: list[str] = []
     try:
-        checks = [lambda file=file: _check_pinned(file) for file in DatasetPin.parse(dataset_pin).files] + checks
+        checks = [lambda file=file: check_pinned(file) for file in DatasetPin.parse(dataset_pin).files] + checks
     except UserError as error:
         problems.append(str(error))
     with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -73,28 +72,6 @@ def _problem(check: Callable[[], Any]) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-def _check_pinned(file: PinnedFile) -> None:
-    """Refuse a pinned file that is absent, or of another size."""
-    try:
-        answer = open_source(file.uri).open(0, None, "")
-    except Interrupted as error:
-        raise UserError(
-            f"{file.path}: {file.uri} does not answer ({error}); check the store and the network"
-        ) from error
-    except UserError as error:
-        raise UserError(f"{file.path}: {error}") from error
-    closed(answer)
-    if answer.size is not None and answer.size != file.size:
-        raise UserError(
-            f"{file.path}: {file.uri} holds other bytes ({answer.size} bytes) than pinned ({file.size} bytes); "
-            "restore the pinned version (make data) or pin the new one (dvc add)"
-        )
-
-
-def _check_model(uri: str) -> None:
-    check_base_model(uri)
 
 
 def _check_writable(uri: str, name: str) -> None:

@@ -80,7 +80,7 @@ def test_a_killed_run_leaves_no_container(engine, project: SimpleNamespace):
     process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
-        if re.search(r"\[4/7\].*train-classifier", line):
+        if re.search(r"\[5/9\].*train-classifier", line):
             break
     deadline = time.monotonic() + 30
     while not (running := of_runs(engine, project.root)) and time.monotonic() < deadline:
