@@ -74,6 +74,7 @@ class Train(_Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpoint_uri: str = Field(default="", pattern=r"^$|^(file|s3)://.")
     checkpoint_steps: int = Field(default=200, ge=1)
+    processes: int = Field(default=0, ge=0)
     prices: Prices = Prices()
 
 

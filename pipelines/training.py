@@ -106,6 +106,7 @@ def training(
     precision: str = "auto",
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
+    processes: int = 0,
     prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
     floor: float = 0.8,
@@ -160,6 +161,7 @@ def training(
         precision: bf16, fp32, or auto.
         checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
         checkpoint_steps: The most steps of work that are lost when it is killed.
+        processes: Processes that each batch is divided among; 0 for one for each GPU.
         prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
@@ -243,6 +245,7 @@ def training(
         seed=seed,
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
+        processes=processes,
         prices=prices,
     ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
     on_gpu_pool(trained, NAME, **pool)

@@ -1,4 +1,4 @@
-"""The training pipeline submitted to the stand-in, with a real git checkout, a real S3 store and the real record step."""
+"""The training pipeline submitted to the stand-in: a real git checkout, a real S3 store, the real record step."""
 
 import os
 import subprocess
