@@ -22,7 +22,7 @@ BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--re
 .PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Set up .venv with everything, pinned by constraints.txt
 
@@ -88,8 +88,17 @@ sbom: $(READY) ## Write what is installed in each image to build/sbom/, as Cyclo
 	@$(BUILD_IMAGES) --missing
 	@$(BIN)/python images/sbom.py
 
+bench-faults: $(READY) ## Run seeded schedules of faults between clients and an S3 server [SCHEDULES=200] [SEED=0]: benchmarks/results/faults.json
+	@$(BIN)/python benchmarks/faults.py $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
+
 bench-preemption: $(READY) ## Kill a training at random moments, again and again [KILLS=50] [STORES="local s3"] [SEED=13]
 	@$(BIN)/python benchmarks/preemption.py $(if $(KILLS),--kills $(KILLS)) $(if $(STORES),--stores $(STORES)) $(if $(SEED),--seed $(SEED))
+
+bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
+	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
+
+manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
+	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))
 
 clean: ## Remove the environment, build outputs and runs
 	rm -rf $(VENV) build dist *.egg-info $(RUNS) outputs .pytest_cache .ruff_cache

@@ -129,6 +129,26 @@ def compare(
     print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
+track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
+app.add_typer(track, name="track")
+
+
+@track.command()
+def sync(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Directories of runs, or of single W&B runs.")] = None,
+    seconds: Annotated[float, typer.Option("--timeout", help="Longest time to send one run, in seconds.")] = 120,
+) -> None:
+    """Send what was tracked offline to Weights & Biases."""
+    from kfp_textclf.pipelines.track import SyncFailed
+    from kfp_textclf.pipelines.track import sync as send
+
+    try:
+        send(runs or [Path("runs")], seconds)
+    except SyncFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
 app.command()(submit)
 app.command()(schedule)
 

@@ -22,6 +22,7 @@ from kfp_textclf.components import images
 from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path
+from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT, wanted_mode
 from kfp_textclf.pipelines.sources import current_images
 
 RUN_LABEL = "kfp-textclf.run"
@@ -29,6 +30,7 @@ WRITABLE = ("checkpoint_uri", "publish_to")
 LOCAL_SCHEMES = ("file", "package")
 # Set here, they are set in the containers too.
 PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+TRACKING = (RUN_ENVIRONMENT, *(f"WANDB_{name}" for name in ("API_KEY", "BASE_URL", "DIR", "ENTITY", "MODE", "PROJECT")))
 S3_ENVIRONMENT = ("AWS_", "KFP_TEXTCLF_S3_")
 S3_FILES = ("AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
@@ -88,7 +90,7 @@ def docker_runner(run: str, memory: str) -> Any:
         shm_size="2g",
         security_opt=["no-new-privileges"],
         labels={RUN_LABEL: run},
-        environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        environment={name: os.environ[name] for name in (*PASSED_ON, *TRACKING) if name in os.environ},
         device_requests=[gpu] if has_gpu else [],
     )
 
@@ -98,9 +100,14 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
 
     A step that ends well without having written every output that it declares counts as failed.
     """
+    from docker.types import Mount
+
     step = json.loads(command[command.index("--executor_input") + 1])
     parameters = step.get("inputs", {}).get("parameterValues", {})
     remote, mounts = access(parameters)
+    remote = remote or wanted_mode()[0] == "online"
+    if place := os.environ.get("WANDB_DIR", ""):
+        mounts.append(Mount(place, place, type="bind"))
     s3 = s3_environment(parameters)
     if s3:
         settings["environment"] = {**(settings.get("environment") or {}), **s3}

@@ -5,6 +5,7 @@ from kfp.dsl import Dataset, Input, Model
 
 from kfp_textclf.components import select_best, train_candidate
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
+from kfp_textclf.pipelines.training import name_run
 
 NAME = "textclf-sweep"
 PARALLELISM = 2  # candidates at a time; KFP takes no parameter here
@@ -65,6 +66,7 @@ def final_round(
             prices=prices,
         )
         on_gpu_pool(trained, NAME, **pool)
+        name_run(trained)
     best = select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric)
     on_cpu_pool(best, NAME)
     return best.outputs["best"]

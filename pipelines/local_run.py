@@ -17,6 +17,7 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT, wanted_mode
 from kfp_textclf.components.images import ENVIRONMENT
 from kfp_textclf.pipelines.containers import remove_containers
 from kfp_textclf.pipelines.progress import ProgressDisplay, Step
@@ -111,7 +112,10 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),  # spinning threads starve each other
         "TMPDIR": scratch,  # kfp leaves a directory there for every step
         "TOKENIZERS_PARALLELISM": "true",
+        RUN_ENVIRONMENT: run.directory.name,
     }
+    if wanted_mode()[0] != "none":
+        environment.setdefault("WANDB_DIR", str(run.directory))
     command = [sys.executable, "-m", "kfp_textclf.pipelines.local_worker", str(job_file)]
     worker = subprocess.Popen(  # noqa: S603
         command,

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kfp_textclf.components.common.data_checks import CheckSettings
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.train.settings import check_metric
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
 KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
@@ -70,12 +71,18 @@ class Train(_Section):
     freeze_embeddings: bool = True
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     early_stopping_patience: int = Field(default=2, ge=0)
-    metric_for_best_model: Literal["matthews_correlation", "macro_f1", "accuracy", "loss"] = "matthews_correlation"
+    metric_for_best_model: str = "matthews_correlation"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpoint_uri: str = Field(default="", pattern=r"^$|^(file|s3)://.")
     checkpoint_steps: int = Field(default=200, ge=1)
     processes: int = Field(default=0, ge=0)
     prices: Prices = Prices()
+
+    @field_validator("metric_for_best_model")
+    @classmethod
+    def _is_reported(cls, metric: str) -> str:
+        check_metric(metric)
+        return metric
 
 
 class Export(_Section):

@@ -9,12 +9,14 @@ from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
+from kfp_textclf.components.common.tracking_environment import wanted_mode
 from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.components.select.sweep_report import sweep_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
 
 MODELS = ("model", "onnx", "onnx_int8")
+TRACKED = {"train": "model", "evaluate": "evaluation"}  # step: its artifact
 SPLITS = ("train", "validation", "test")
 RULES = (
     "empty_dropped",
@@ -41,6 +43,7 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
         **evaluation,
         "dataset": _dataset(run, name),
         "published": _published(run, evaluation["verdict"]),
+        "tracking": {step: run.metadata(name).get("tracking", {}) for step, name in TRACKED.items()},
         "arguments": run.arguments,
         "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in run.steps],
     }
@@ -120,7 +123,24 @@ def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:
     revision = f", git {dataset['git_rev'][:12]}" if dataset["git_rev"] else ""
     published = metrics["published"]
     outcome = f"Published as version {published['version']}." if published else "Nothing was published."
-    return f"Data: {pins}{revision}, from {dataset['store']}. Base model: {run.arguments['base_model']}. {outcome}"
+    data = f"Data: {pins}{revision}, from {dataset['store']}."
+    return f"{data} Base model: {run.arguments['base_model']}. {outcome}{_tracked(run, metrics)}"
+
+
+def _tracked(run: LocalRun, metrics: dict[str, Any]) -> str:
+    """Return where each step's figures are in W&B, or how they get there, and what kept them from it.
+
+    Those of a reused step are where it was tracked when it ran.
+    """
+    said = []
+    for step, tracking in metrics["tracking"].items():
+        place = tracking.get("url", "")
+        if "directory" in tracking:
+            place = f"offline, to be sent by kfp-textclf track sync {os.path.relpath(run.directory.parent)}"
+        note = tracking.get("note", "") if wanted_mode()[0] != "none" else ""
+        if place or note:
+            said.append(f" W&B, {step}: {'; '.join(filter(None, (place, note)))} .")
+    return "".join(said)
 
 
 def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:

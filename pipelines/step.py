@@ -7,6 +7,7 @@ graph. Artifacts lie under ``outputs/<step>/``.
 """
 
 import csv
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def run_step(name: str) -> None:
         values[artifact] = _artifact(spec, produced["producerTask"], produced["outputArtifactKey"])
     for artifact in spec["components"][f"comp-{task}"]["outputDefinitions"].get("artifacts", {}):
         values[artifact] = _artifact(spec, task, artifact)
+    os.environ.setdefault("WANDB_DIR", str(OUTPUTS))
     getattr(components, task.replace("-", "_")).python_func(**values)
     if name == "train":
         _write_curves(read_json(Path(values["model"].path) / "training.json")["log"], OUTPUTS / "train")

@@ -18,7 +18,7 @@ from kfp_textclf.components import (
 )
 from kfp_textclf.pipelines.final_round import NAME, PARALLELISM, final_round
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
-from kfp_textclf.pipelines.training import gate
+from kfp_textclf.pipelines.training import gate, name_run
 
 
 class SweepOutputs(NamedTuple):
@@ -192,6 +192,7 @@ def sweep(
             screening_epochs=screening_epochs,
         ).after(compared)
         on_gpu_pool(screened, NAME, **pool)
+        name_run(screened)
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
@@ -219,14 +220,16 @@ def sweep(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
-    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
-    gate(
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, wandb_secret=wandb_secret)
+    name_run(evaluated)
+    gated = gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
         keep_versions=keep_versions,
         s3_secret=s3_secret,
+        wandb_secret=wandb_secret,
     )
     recorded = record_run(
         evaluation=evaluated.outputs["evaluation"],
@@ -235,6 +238,7 @@ def sweep(
         publish_to=publish_to,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     ).set_caching_options(False)  # each run has its own id
+    recorded.after(gated)
     on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return SweepOutputs(
         raw=ingested.outputs["raw"],

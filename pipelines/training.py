@@ -7,7 +7,7 @@ why.
 
 from typing import NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kfp_textclf.components import (
@@ -21,6 +21,7 @@ from kfp_textclf.components import (
     record_run,
     train_classifier,
 )
+from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
 
 NAME = "textclf-training"
@@ -40,6 +41,14 @@ class TrainingOutputs(NamedTuple):
     reason: str
 
 
+def name_run(task: dsl.PipelineTask) -> None:
+    """Tell a step which run it belongs to, to be tracked with its other steps.
+
+    By the pod's label: an argument or a plain variable, other in every run, would enter KFP's cache key.
+    """
+    kubernetes.use_field_path_as_env(task, RUN_ENVIRONMENT, "metadata.labels['pipeline/runid']")
+
+
 @dsl.pipeline(name="gate", description="Publish a model if it was promoted.")
 def gate(
     verdict: str,
@@ -48,6 +57,7 @@ def gate(
     publish_to: str,
     keep_versions: int = 0,
     s3_secret: str = "kfp-textclf-s3",  # noqa: S107  (the name of a secret)
+    wandb_secret: str = "kfp-textclf-wandb",  # noqa: S107
 ):
     """Publish a model if it was promoted.
 
@@ -61,13 +71,15 @@ def gate(
         publish_to: URI of the model store.
         keep_versions: How many of the newest versions to keep; 0 keeps all.
         s3_secret: Kubernetes secret with the credentials for S3.
+        wandb_secret: Kubernetes secret for Weights & Biases.
     """
     with dsl.If(verdict == "promote", name="promoted"):
         publishing = publish_model(
             model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
         )
+        name_run(publishing)
         publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
-        on_cpu_pool(publishing, NAME, s3_secret=s3_secret)
+        on_cpu_pool(publishing, NAME, s3_secret=s3_secret, wandb_secret=wandb_secret)
 
 
 @dsl.pipeline(
@@ -132,7 +144,7 @@ def training(
     Args:
         dataset_pin: Version of the data set, see ingest_dataset.
         publish_to: URI of the model store.
-        base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the pretrained model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         champion_uri: The published version to beat; empty for none.
         seed: Seed of splits, new weights, dropout and the order of rows.
         train_file: Name of the training file; not needed when the data set is one file.
@@ -249,6 +261,7 @@ def training(
         prices=prices,
     ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
     on_gpu_pool(trained, NAME, **pool)
+    name_run(trained)
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
     on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
@@ -262,14 +275,16 @@ def training(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
-    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
-    gate(
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, wandb_secret=wandb_secret)
+    name_run(evaluated)
+    gated = gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
         keep_versions=keep_versions,
         s3_secret=s3_secret,
+        wandb_secret=wandb_secret,
     )
     recorded = record_run(
         evaluation=evaluated.outputs["evaluation"],
@@ -278,6 +293,7 @@ def training(
         publish_to=publish_to,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     ).set_caching_options(False)  # each run has its own id
+    recorded.after(gated)
     on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return TrainingOutputs(
         raw=ingested.outputs["raw"],

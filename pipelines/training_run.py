@@ -51,7 +51,7 @@ def run_training(
     root = params_file.resolve().parent
     params = load_params(params_file, overrides)
     if store:
-        params = load_params(params_file, [*overrides, *_kept_below(store.rstrip("/"), params)])
+        params = load_params(params_file, [*overrides, *kept_below(store.rstrip("/"), params)])
         for path in push_dataset(params, root, params.store):
             print(f"{path}: copied to {params.store}", file=sys.stderr)
     arguments = pipeline_arguments(params, root, runs, pipeline)
@@ -72,7 +72,7 @@ def run_training(
     print(summary(metrics, directory, time.monotonic() - started))
 
 
-def _kept_below(store: str, params: Params) -> list[str]:
+def kept_below(store: str, params: Params) -> list[str]:
     """Return the settings that keep everything below one URI, for what has no place yet."""
     places = {
         "store": (params.store, "data"),

@@ -69,7 +69,8 @@ def test_repository_holds_no_foreign_data_and_no_machine_of_ours():
 
 def test_modules_are_small():
     lengths = {n: len((ROOT / n).read_text("utf-8").splitlines()) for n in tracked() if n.endswith(".py")}
-    assert {name: count for name, count in lengths.items() if count > 300} == {}
+    limits = {name: 500 if name.startswith("tests/") else 300 for name in lengths}
+    assert {name: count for name, count in lengths.items() if count > limits[name]} == {}
     components = {n: count for n, count in lengths.items() if n.endswith("/component.py")}
     assert max(components.values()) <= 120
 

@@ -161,11 +161,6 @@ def check_file(file: Path, expected: Mapping[str, Any], fix: str) -> None:
     )
 
 
-def directory_size(directory: Path) -> int:
-    """Return the size in bytes of all files below ``directory``."""
-    return sum((directory / name).stat().st_size for name in _relative_files(directory))
-
-
 def _relative_files(directory: Path) -> list[str]:
     files = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
     return sorted(name for name in files if name != MANIFEST)

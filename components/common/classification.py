@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+QUALITY = ("accuracy", "macro_f1", "matthews_correlation", "balanced_accuracy", "weighted_f1")
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -34,9 +36,10 @@ def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer],
 
 
 def quality(matrix: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy, macro F1 and Matthews correlation of a confusion matrix of shape (classes, classes)."""
+    """Return the figures named in `QUALITY` of a confusion matrix of shape (classes, classes)."""
     figures = quality_of_counts(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))
-    return {name: float(value) for name, value in figures.items()}
+    more = {"balanced_accuracy": balanced_accuracy(matrix), "weighted_f1": weighted_f1(matrix)}
+    return {name: float(value) for name, value in {**figures, **more}.items()}
 
 
 def quality_of_counts(
@@ -77,6 +80,20 @@ def matthews_correlation(matrix: NDArray[np.int64]) -> float:
 def macro_f1(matrix: NDArray[np.int64]) -> float:
     """Return the macro F1 of a confusion matrix of shape (classes, classes)."""
     return quality(matrix)["macro_f1"]
+
+
+def weighted_f1(matrix: NDArray[np.int64]) -> float:
+    """Return the mean F1 of the classes, each weighted by its true rows, as scikit-learn does; 0 without rows."""
+    support = matrix.sum(axis=1)
+    f1 = _ratio(2 * matrix.diagonal(), matrix.sum(axis=0) + support)
+    return float(f1 @ support / max(support.sum(), 1))
+
+
+def balanced_accuracy(matrix: NDArray[np.int64]) -> float:
+    """Return the mean recall over the classes that have true rows, as scikit-learn does; 0 without rows."""
+    support = matrix.sum(axis=1)
+    recall = _ratio(matrix.diagonal(), support)
+    return float(recall[support > 0].mean()) if support.any() else 0.0
 
 
 def per_class(matrix: NDArray[np.int64], labels: list[str]) -> list[ClassScore]:

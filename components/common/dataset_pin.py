@@ -10,7 +10,8 @@ from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import checked_key
 from kfp_textclf.components.common.s3 import parse_s3_uri
-from kfp_textclf.components.common.sources import Interrupted, closed, open_source
+from kfp_textclf.components.common.sources import Interrupted, closed
+from kfp_textclf.components.common.transfer import open_source
 
 SCHEMES = ("file", "http", "https", "s3")
 NAME_BYTES = 255  # of one component of a path, on the usual file systems
@@ -85,7 +86,8 @@ def _is_plain(path: str) -> bool:
         name = checked_key(path).encode()
     except (UserError, UnicodeEncodeError):  # a lone surrogate is the name of no file
         return False
-    return not re.match(rb"[A-Za-z]:", name) and all(len(part) <= NAME_BYTES for part in name.split(b"/"))
+    parts = name.split(b"/")
+    return not any(re.match(rb"[A-Za-z]:", part) or len(part) > NAME_BYTES for part in parts)
 
 
 def check_pinned(file: PinnedFile) -> None:

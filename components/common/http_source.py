@@ -25,7 +25,8 @@ class HttpSource(Source):
         """Name an object; nothing is asked yet."""
         from urllib3.exceptions import HTTPError
 
-        self.uri = uri
+        self.address = uri
+        self.uri = re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", uri)  # for messages: no passwords, no signatures
         self.interruptions = (HTTPError, OSError)
 
     def open(self, start: int, stop: int | None, tag: str) -> Answer:  # noqa: D102  (as the interface says)
@@ -57,7 +58,7 @@ class HttpSource(Source):
         try:
             return _pool(self.uri).request(
                 "GET",
-                self.uri,
+                self.address,
                 headers=headers,
                 preload_content=False,
                 decode_content=False,

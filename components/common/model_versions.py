@@ -138,12 +138,17 @@ class ModelVersions:
 
     def _sha256(self, key: str) -> str:
         """Return the sha256 of an object as the store gives it back; empty when there is none."""
-        with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
                 self.store.download(key, Path(scratch) / "object")
-            except NotFound:
-                return ""
-            return sha256_of(Path(scratch) / "object")
+                return sha256_of(Path(scratch) / "object")
+        except NotFound:
+            return ""
+        except OSError as error:
+            raise UserError(
+                f"{self.store.uri_of(key)}: cannot be verified ({error.strerror or error}); "
+                "make room for temporary files, or set TMPDIR"
+            ) from error
 
 
 def content_id(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,42 +1,23 @@
-"""S3 and stores that speak its protocol, by boto3.
-
-Everything that differs between stores is set in the environment, as for the AWS tools, and never in a parameter:
-
-- credentials: ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, a web identity (``AWS_ROLE_ARN`` and
-  ``AWS_WEB_IDENTITY_TOKEN_FILE``, as EKS sets them), or the machine's role; with none, requests are anonymous;
-- ``AWS_ENDPOINT_URL_S3``, ``AWS_REGION`` (or ``AWS_DEFAULT_REGION``), ``AWS_CA_BUNDLE``;
-- ``AWS_REQUEST_CHECKSUM_CALCULATION`` and ``AWS_RESPONSE_CHECKSUM_VALIDATION``: ``when_required`` for stores that know
-  no checksums, else ``when_supported``;
-- ``AWS_MAX_ATTEMPTS``; ``KFP_TEXTCLF_S3_ADDRESSING``: ``path`` (default with an endpoint of one's own) or ``virtual``;
-- ``KFP_TEXTCLF_S3_TIMEOUT``: seconds that a connection may be silent, 60 if not set.
-"""
+"""Objects in a bucket of S3, or of a store that speaks its protocol; `s3_client` says what the environment decides."""
 
 import contextlib
-import os
 import re
-import threading
+import time
 from collections.abc import Iterator
-from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import ABSENT, Conflict, NotFound, ObjectStore, Stored, checked_key
+from kfp_textclf.components.common.s3_client import client, translated
 
-ATTEMPTS = 6
-FIXES = {
-    "NoSuchBucket": "create the bucket or correct its name",
-    "AccessDenied": "give these credentials the right to do that",
-    "403": "give these credentials the right to do that",
-    "InvalidAccessKeyId": "correct AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "correct AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "renew the credentials",
-    "ExpiredTokenException": "renew the credentials",
-    "InvalidToken": "renew the credentials",
-    "RequestTimeTooSkewed": "set the clock of this machine",
-    "SlowDown": "try again later, or with less at once",
-}
-ENVIRONMENT = "check the environment variables AWS_*"
+DIGEST = "sha256-of-key-and-content"  # metadata of small objects
+WAITS = (0.2, 1.0)  # seconds before an object is read again
+
+
+class _Spoiled(UserError):
+    """The answer broke off, or is not what was written."""
 
 
 class S3Store(ObjectStore):
@@ -52,20 +33,40 @@ class S3Store(ObjectStore):
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, key: str) -> Stored | None:  # noqa: D102  (as the interface says)
+        for wait in WAITS:
+            try:
+                return self._read(key)
+            except _Spoiled:  # boto3 repeats a request, but not the reading of its answer
+                time.sleep(wait)
+        return self._read(key)
+
+    def _read(self, key: str) -> Stored | None:
+        from botocore.exceptions import BotoCoreError
+        from urllib3.exceptions import HTTPError
+
+        where = self.uri_of(key)
         try:
-            with translated(self.uri_of(key)):
+            with translated(where):
                 answer = client().get_object(Bucket=self.bucket, Key=self._key(key))
-                return Stored(answer["Body"].read(), answer["ETag"])
         except NotFound:
             return None
+        try:
+            content = answer["Body"].read()
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise _Spoiled(f"{where}: {error}; check the store and the network, then run it again") from error
+        if answer["Metadata"].get(DIGEST, expected := _digest(key, content)) != expected:
+            raise _Spoiled(
+                f"{where}: is not what was written there; check the store and the network, then run it again"
+            )
+        return Stored(content, answer["ETag"])
 
     def write(self, key: str, content: bytes, expected: str | None = None) -> str:  # noqa: D102
-        condition: dict[str, str] = {}
+        options: dict[str, Any] = {"Metadata": {DIGEST: _digest(key, content)}}
         if expected is not None:
-            condition = {"IfNoneMatch": "*"} if expected == ABSENT else {"IfMatch": expected}
+            options |= {"IfNoneMatch": "*"} if expected == ABSENT else {"IfMatch": expected}
         try:
             with translated(self.uri_of(key)):
-                return client().put_object(Bucket=self.bucket, Key=self._key(key), Body=content, **condition)["ETag"]
+                return client().put_object(Bucket=self.bucket, Key=self._key(key), Body=content, **options)["ETag"]
         except (Conflict, NotFound):
             # A retry of a request whose answer was lost meets its own object.
             current = self.read(key)
@@ -128,85 +129,12 @@ def parse_s3_uri(uri: str, name: str) -> tuple[str, str]:
     return found[1], prefix
 
 
+def _digest(key: str, content: bytes) -> str:
+    """Return what a small object is recognised by, also where the store knows no checksums."""
+    return sha256(key.encode() + b"\0" + content).hexdigest()
+
+
 def _is_plain(key: str) -> bool:
     with contextlib.suppress(UserError):
         return bool(checked_key(key))
     return False
-
-
-def client() -> Any:
-    """Return the S3 client of this process; another one when the environment has changed.
-
-    Raises:
-        UserError: The environment's settings for S3 are unusable.
-    """
-    settings = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(("AWS_", "KFP_TEXTCLF_S3_"))))
-    with _lock:  # a client may be used by many threads, but not be made by them
-        return _client(os.getpid(), settings)
-
-
-_lock = threading.Lock()
-
-
-@cache
-def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
-    from boto3.session import Session
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
-    environment = dict(settings)
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-    addressing = environment.get("KFP_TEXTCLF_S3_ADDRESSING") or ("path" if endpoint else "auto")
-    timeout = environment.get("KFP_TEXTCLF_S3_TIMEOUT") or "60"
-    if addressing not in ("auto", "path", "virtual"):
-        raise UserError(f"KFP_TEXTCLF_S3_ADDRESSING={addressing!r}: is not one of auto, path, virtual")
-    if not re.fullmatch(r"\d+(\.\d+)?", timeout) or not float(timeout):
-        raise UserError(f"KFP_TEXTCLF_S3_TIMEOUT={timeout!r}: is not a number of seconds")
-    with translated(endpoint or "S3"):
-        session = Session(region_name=environment.get("AWS_REGION") or None)  # boto3 reads AWS_DEFAULT_REGION alone
-        config = Config(
-            s3={"addressing_style": addressing},
-            retries=None if "AWS_MAX_ATTEMPTS" in environment else {"mode": "standard", "total_max_attempts": ATTEMPTS},
-            connect_timeout=10,
-            read_timeout=float(timeout),
-            max_pool_connections=16,
-            signature_version="s3v4" if session.get_credentials() else UNSIGNED,
-        )
-        return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
-
-
-@contextlib.contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn what boto3 raises in the block into one line about ``where``.
-
-    Raises:
-        NotFound: There is no such object.
-        Conflict: A condition on the object's tag does not hold.
-        UserError: Anything else that the store, the network or the environment refuses.
-    """
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if code in ("NoSuchKey", "404", "NotFound") or (status == 404 and code != "NoSuchBucket"):
-            raise NotFound(f"{where}: does not exist") from error
-        if status in (409, 412):
-            raise Conflict(f"{where}: was changed by somebody else meanwhile") from error
-        message = error.response.get("Error", {}).get("Message") or "no reason given"
-        raise UserError(f"{where}: {code}: {message}; {FIXES.get(code, 'check the store')}") from error
-    except Boto3Error as error:  # of a transfer in parts, which wraps what happened
-        cause = error.__cause__ or error.__context__
-        raise UserError(f"{where}: {cause or error}; check the store and the network, then run it again") from error
-    except BotoCoreError as error:
-        raise UserError(f"{where}: {error}; check the store, the network and {ENVIRONMENT[6:]}") from error
-    except (HTTPError, OSError) as error:
-        raise UserError(f"{where}: {error}; check the store and the network, then run it again") from error
-    except ValueError as error:  # a malformed endpoint or setting
-        if isinstance(error, UnicodeError):
-            raise
-        raise UserError(f"{where}: {error}; {ENVIRONMENT}") from error

@@ -4,7 +4,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.s3 import client, translated
+from kfp_textclf.components.common.s3_client import client, translated
 from kfp_textclf.components.common.sources import Answer, Source
 
 

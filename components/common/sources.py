@@ -113,29 +113,6 @@ class FileSource(Source):
         return Answer(open(handle, "rb", buffering=0), start, status.st_size, "", in_parts=False)
 
 
-def open_source(uri: str) -> Source:
-    """Return the source at ``file://``, ``http://``, ``https://`` or ``s3://bucket/key``; nothing is asked of it yet.
-
-    Raises:
-        UserError: The URI is malformed.
-    """
-    scheme = uri.partition("://")[0]
-    if scheme == "file":
-        return FileSource(uri)
-    if scheme in ("http", "https"):
-        from kfp_textclf.components.common.http_source import HttpSource
-
-        return HttpSource(uri)
-    if scheme == "s3":
-        from kfp_textclf.components.common.s3 import parse_s3_uri
-        from kfp_textclf.components.common.s3_source import S3Source
-
-        bucket, key = parse_s3_uri(uri, "uri")
-        if key:
-            return S3Source(bucket, key)
-    raise UserError(f"{uri!r} cannot be fetched; use file://, http://, https:// or s3://bucket/key")
-
-
 def closed(answer: Answer) -> None:
     """Let an answer go; whatever happens to its connection no longer matters."""
     with suppress(Exception):

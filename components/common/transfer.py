@@ -9,7 +9,7 @@ from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import Conflict
 from kfp_textclf.components.common.reading import Reading, Report, TooLong
-from kfp_textclf.components.common.sources import Source
+from kfp_textclf.components.common.sources import FileSource, Source
 
 SURPLUS = 1 << 20  # bytes over the expected size that are still read, so that a refusal can name their md5
 LARGE, REPORT_SECONDS = 64 << 20, 1.0  # bytes from which progress is told, and how often
@@ -82,3 +82,26 @@ def _now_and_then(report: Report) -> Report:
             report(done, total)
 
     return tell
+
+
+def open_source(uri: str) -> Source:
+    """Return the source at ``file://``, ``http://``, ``https://`` or ``s3://bucket/key``; nothing is asked of it yet.
+
+    Raises:
+        UserError: The URI is malformed.
+    """
+    scheme = uri.partition("://")[0]
+    if scheme == "file":
+        return FileSource(uri)
+    if scheme in ("http", "https"):
+        from kfp_textclf.components.common.http_source import HttpSource
+
+        return HttpSource(uri)
+    if scheme == "s3":
+        from kfp_textclf.components.common.s3 import parse_s3_uri
+        from kfp_textclf.components.common.s3_source import S3Source
+
+        bucket, key = parse_s3_uri(uri, "uri")
+        if key:
+            return S3Source(bucket, key)
+    raise UserError(f"{uri!r} cannot be fetched; use file://, http://, https:// or s3://bucket/key")

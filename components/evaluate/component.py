@@ -70,7 +70,9 @@ def evaluate_model(
         settings=gate.GateSettings(floor, max_int8_drop, min_baseline_gain, max_champion_drop, promote_on),
     )
     seconds = time.perf_counter() - started
-    evaluation.metadata.update({"verdict": result.verdict, "reason": result.reason, "seconds": seconds})
+    evaluation.metadata.update(
+        {"verdict": result.verdict, "reason": result.reason, "seconds": seconds, "tracking": result.tracking}
+    )
     write_metrics(torch_metrics, result.variants["torch"])
     write_metrics(onnx_metrics, result.variants["onnx"])
     write_metrics(onnx_int8_metrics, result.variants["onnx_int8"])

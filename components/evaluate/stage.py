@@ -15,6 +15,8 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.classification import per_class
 from kfp_textclf.components.common.report import render_html, render_markdown
 from kfp_textclf.components.common.scoring import softmax
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.evaluate.confidence import reject_option, reliability
 from kfp_textclf.components.evaluate.confidence_report import confidence_figure
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed
@@ -42,6 +44,7 @@ class Evaluation:
         confusion_matrix: Counts of the int8 model, shape (classes, classes), true by predicted.
         roc: Micro-averaged ROC of the int8 model: false positive rates, true positive rates, thresholds.
         variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
+        tracking: Where it was tracked, see `components.common.tracking`.
     """
 
     verdict: str
@@ -50,6 +53,7 @@ class Evaluation:
     confusion_matrix: list[list[int]]
     roc: tuple[list[float], list[float], list[float]]
     variants: dict[str, dict[str, float]]
+    tracking: dict[str, str]
     report_html: str = field(repr=False)
     report_markdown: str = field(repr=False)
 
@@ -115,6 +119,9 @@ def evaluate(
         plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
         plots.save_png(confidence_figure(content), directory / "confidence.png")
         plots.save_png(size_and_speed(measured.variants), directory / "variants.png")
+    config = {**asdict(settings or GateSettings()), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
+    with track("evaluate", config) as tracked:
+        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
     return Evaluation(
@@ -124,6 +131,7 @@ def evaluate(
         confusion_matrix=content["confusion_matrix"],
         roc=micro_roc(measured.truth, measured.probabilities),
         variants=measured.variants,
+        tracking=tracked.metadata(),
         report_html=render_html(title, subtitle, blocks),
         report_markdown=render_markdown(title, subtitle, blocks),
     )

@@ -11,11 +11,13 @@ def ingest_dataset(dataset_pin: dict, raw: Output[Dataset]):
     """Fetch exactly the pinned bytes of a data set, and refuse anything else.
 
     The pin is what DVC's .dvc files say, so neither git nor dvc is needed here. Size and md5 of every file are compared
-    after the download, whatever the store answered: DVC itself does not.
+    after the download, whatever the store answered: DVC itself does not. Large objects come in parts at once, and a
+    broken connection is resumed. Credentials of an S3 store come from the environment or the pod's identity.
 
     Args:
         dataset_pin: Version of the data set: {"store": URI, "git_rev": str, "files": [{"path": str, "md5": str, "size":
-            int, "uri": URI, optional}, ...]}. A file without a URI lies in the store under DVC's content-addressed key.
+            int, "uri": URI, optional}, ...]}. URIs are s3://, https://, http:// or file://; a file without one lies in
+            the store under DVC's content-addressed key.
         raw: The pinned files, byte for byte.
     """
     from kfp_textclf.components.ingest import stage

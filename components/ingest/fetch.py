@@ -6,8 +6,7 @@ from kfp_textclf.components.common.dataset_pin import PinnedFile
 from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
-from kfp_textclf.components.common.sources import open_source
-from kfp_textclf.components.common.transfer import Expected, transfer
+from kfp_textclf.components.common.transfer import Expected, open_source, transfer
 
 
 def fetch(pinned: PinnedFile, target: Path) -> Received:

@@ -43,7 +43,8 @@ def prepare_dataset(
             and the profile that later data are compared with.
         metrics: Rows per split, classes, and rows dropped by each rule.
         report: What was checked, read, dropped and kept, classes, and text lengths.
-        base_model: URI of the model whose tokenizer is used: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the model whose tokenizer is used: hf://org/name@revision, s3://bucket/prefix,
+            file:///path or package://module.
         train_file: Name of the training file among the raw files; not needed when there is one alone.
         test_file: Name of the held-out file; empty to hold out test_fraction of the training file.
         text_column: Name of the text column.

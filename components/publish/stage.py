@@ -1,11 +1,14 @@
 """Publish a promoted model under an immutable version."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 
 DATA_PROFILE = ("profile.json", "fingerprints.parquet")  # what later runs compare their data with
 TIMINGS = ("latency_ms_p50", "latency_ms_p99", "rows_per_second")
@@ -19,11 +22,13 @@ class PublishedModel:
         version: The version, named by its content.
         uri: Where it lies.
         previous: URI of the champion before it; empty for none.
+        tracking: Where it was tracked, see `components.common.tracking`.
     """
 
     version: str
     uri: str
     previous: str
+    tracking: dict[str, str]
 
     def metadata(self) -> dict[str, Any]:
         """Return the fields as artifact metadata."""
@@ -65,11 +70,18 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str, keep_v
         files["evaluation.json"] = directory / "evaluation.json"
         version = store.add(files, "publish_model")
         champion = report["champion"]["uri"] if report["champion"] else ""
-        record = store.promote(version, champion, stable)
+        name, uri = f"{Path(publish_to).name}-onnx_int8", store.uri_of(version)
+        with track(
+            "publish", {"publish_to": publish_to, "version": version, "dataset_pin": dataset_pin(judged)}
+        ) as run:
+            run.reference_artifact(name, uri, ["candidate"], stable)
+            record = store.promote(version, champion, stable)
+            run.reference_artifact(name, uri, ["candidate", "champion"], stable)
+            run.summary({**stable, "uri": uri, "previous": record["previous"]})
         write_json(directory / "published.json", record)
     if keep_versions:
         _prune(store, keep_versions)
-    return PublishedModel(version, store.uri_of(version), record["previous"])
+    return PublishedModel(version, uri, record["previous"], run.metadata())
 
 
 def _prune(store: ModelStore, keep: int) -> None:

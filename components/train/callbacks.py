@@ -1,4 +1,4 @@
-"""What happens between the steps of the Trainer: progress lines, and checkpoints to resume from."""
+"""What happens between the steps of the Trainer: progress lines, tracking, and checkpoints to resume from."""
 
 import math
 from pathlib import Path
@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
+from kfp_textclf.components.common.tracking import TrackedRun
 from kfp_textclf.components.train.checkpoints import Checkpoints
 from kfp_textclf.components.train.preemption import Preempted, Preemption
 
@@ -43,6 +44,21 @@ class ProgressCallback(TrainerCallback):
         if state.is_world_process_zero:
             shown = {"epoch": round(state.epoch or 0, 2), **shown, **self.resumed}
             report_progress(state.global_step, state.max_steps, **shown)
+
+
+class TrackingCallback(TrainerCallback):
+    """Logs what the Trainer logs to the step's tracked run, validation figures under ``validation/``."""
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        """Log to this run."""
+        self.tracked = tracked
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Log the figures."""
+        figures = {name.replace("eval_", "validation/", 1): value for name, value in (logs or {}).items()}
+        self.tracked.log(figures, step=state.global_step)
 
 
 class CheckpointCallback(TrainerCallback):

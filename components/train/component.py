@@ -43,7 +43,7 @@ def train_classifier(
         model: The fine-tuned model: save_pretrained files, the tokenizer, training.json.
         metrics: Validation metrics of the epoch that was kept, tokens, seconds, and an estimate of energy and cost.
         report: Loss and metric curves.
-        base_model: URI of the base model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the base model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         learning_rate: Peak learning rate, after a linear warm-up and before a linear decay.
@@ -52,7 +52,8 @@ def train_classifier(
         freeze_embeddings: Keep the base model's embeddings as they are.
         class_weights: Weight of a class in the loss: none, balanced (inverse to its rows) or sqrt of that.
         early_stopping_patience: Epochs without improvement before training stops; 0 to train them all.
-        metric_for_best_model: Metric that chooses the epoch: matthews_correlation, macro_f1, accuracy or loss.
+        metric_for_best_model: Metric that chooses the epoch: accuracy, macro_f1, matthews_correlation,
+            balanced_accuracy, weighted_f1, loss, or f1/LABEL for that of one class.
         precision: bf16, fp32, or auto: bf16 where the hardware multiplies in it.
         seed: Seed of the new head, of dropout and of the order of rows.
         checkpoint_uri: Where checkpoints are kept until the step is done, file:///directory (a mounted volume too) or
@@ -86,6 +87,7 @@ def train_classifier(
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
         prices=prices,
+        model_uri=model.uri,
     )
     model.framework = "pytorch"
     model.metadata.update(trained.metadata())

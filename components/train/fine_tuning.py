@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kfp_textclf.components.common.classification import confusion_matrix, quality
+from kfp_textclf.components.common.classification import confusion_matrix, per_class, quality
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.tracking import TrackedRun
 from kfp_textclf.components.train.checkpoints import STATE, UPLOAD_SECONDS, Checkpoints, is_finished
 from kfp_textclf.components.train.distributed import JOB, Place
 from kfp_textclf.components.train.preemption import Preemption
 from kfp_textclf.components.train.reproducibility import make_deterministic
-from kfp_textclf.components.train.settings import TrainSettings, training_arguments
+from kfp_textclf.components.train.settings import CLASS_F1, TrainSettings, training_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,7 @@ def fine_tune(
     precision: str,
     checkpoints: Checkpoints | None,
     preemption: Preemption,
+    tracked: TrackedRun,
 ) -> "tuple[PreTrainedModel, TrainerState]":
     """Fine-tune a base model and return it with the weights of its best epoch, and the Trainer's record.
 
@@ -70,6 +72,7 @@ def fine_tune(
         precision: ``bf16`` or ``fp32``.
         checkpoints: Where the training is resumed from, and can be resumed from later; None for nowhere.
         preemption: Tells when to end before the training is complete.
+        tracked: Where the curves are logged.
 
     Raises:
         UserError: The loss is no longer a number.
@@ -94,7 +97,7 @@ def fine_tune(
             model.base_model.embeddings.requires_grad_(False)
         steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
         arguments = training_arguments(settings, precision, steps, Path(scratch), resumable=checkpoints is not None)
-        callbacks = _callbacks(settings, checkpoints, preemption)
+        callbacks = _callbacks(settings, checkpoints, preemption, tracked)
         trainer = _trainer(model, arguments, base_model, train, validation, settings, callbacks)
         trainer.train(resume_from_checkpoint=str(restored) if restored else None)
         if checkpoints:
@@ -124,13 +127,14 @@ def _restored(checkpoints: Checkpoints | None, scratch: Path) -> Path | None:
 
 
 def _callbacks(
-    settings: TrainSettings, checkpoints: Checkpoints | None, preemption: Preemption
+    settings: TrainSettings, checkpoints: Checkpoints | None, preemption: Preemption, tracked: TrackedRun
 ) -> "list[TrainerCallback]":
     from transformers import EarlyStoppingCallback
 
-    from kfp_textclf.components.train.callbacks import CheckpointCallback, ProgressCallback
+    from kfp_textclf.components.train.callbacks import CheckpointCallback, ProgressCallback, TrackingCallback
 
-    callbacks: list[TrainerCallback] = [ProgressCallback(), CheckpointCallback(checkpoints, preemption)]
+    callbacks: list[TrainerCallback] = [ProgressCallback(), TrackingCallback(tracked)]
+    callbacks.append(CheckpointCallback(checkpoints, preemption))
     if settings.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
     return callbacks
@@ -150,14 +154,15 @@ def _trainer(
 
     from kfp_textclf.components.train.batching import LengthGroupedTrainer
 
+    labels = [str(label) for label in (model.config.id2label or {}).values()]
     trainer = LengthGroupedTrainer(
         model,
         arguments,
         data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
         train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
         eval_dataset=validation,  # type: ignore[arg-type]
-        compute_metrics=_compute_metrics,
-        compute_loss_func=_weighted_loss(settings.class_weights, train, len(model.config.id2label or ())),
+        compute_metrics=lambda prediction: _validation_figures(prediction, labels),
+        compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -193,6 +198,8 @@ def _weighted_loss(scheme: str, train: list[Example], classes: int) -> Any:
     return loss
 
 
-def _compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
+def _validation_figures(prediction: "EvalPrediction", labels: list[str]) -> dict[str, float]:
     logits = np.asarray(prediction.predictions)
-    return quality(confusion_matrix(np.asarray(prediction.label_ids), logits.argmax(axis=-1), logits.shape[-1]))
+    matrix = confusion_matrix(np.asarray(prediction.label_ids), logits.argmax(axis=-1), logits.shape[-1])
+    scores = per_class(matrix, labels)
+    return {**quality(matrix), **{f"{CLASS_F1}{score.label}": score.f1 for score in scores if score.support}}

@@ -1,10 +1,12 @@
 """How a fine-tuning is done, and what the hardware allows."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kfp_textclf.components.common.classification import QUALITY
 from kfp_textclf.components.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 
 CLASS_WEIGHTS = ("none", "balanced", "sqrt")
 PRECISIONS = ("auto", "bf16", "fp32")
-METRICS = ("matthews_correlation", "macro_f1", "accuracy", "loss")
+METRICS = (*QUALITY, "loss")
+CLASS_F1 = "f1/"  # and a label: the F1 of that class
 LOG_LINES = 50  # loss values kept of a whole training
 
 
@@ -30,7 +33,8 @@ class TrainSettings:
             optimizer.
         class_weights: Weight of a class in the loss: ``none``, ``balanced`` (inverse to its rows) or ``sqrt`` of that.
         early_stopping_patience: Epochs without improvement after which training stops; 0 to never stop early.
-        metric_for_best_model: Which epoch's weights are kept, judged on the validation rows.
+        metric_for_best_model: Which epoch's weights are kept, judged on the validation rows: one of `METRICS`, or
+            ``f1/LABEL``.
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the hardware multiplies in it.
         seed: Seed of the new head, of dropout and of the order of rows.
         processes: Among which each batch is divided; 0 for one for each GPU.
@@ -54,10 +58,10 @@ class TrainSettings:
         for name, allowed in (
             ("class_weights", CLASS_WEIGHTS),
             ("precision", PRECISIONS),
-            ("metric_for_best_model", METRICS),
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name}={getattr(self, name)!r}: is not one of {', '.join(allowed)}")
+        check_metric(self.metric_for_best_model)
         for name in ("epochs", "batch_size", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0 and finite")
@@ -70,6 +74,25 @@ class TrainSettings:
             )
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"warmup_ratio={self.warmup_ratio}: must lie between 0 and 1")
+
+
+def check_metric(metric: str, validated: Iterable[str] | None = None) -> None:
+    """Refuse a ``metric_for_best_model`` that is not reported.
+
+    Args:
+        metric: One of `METRICS`, or ``f1/LABEL``.
+        validated: Labels of the validation rows; not looked at when None.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    label = metric.removeprefix(CLASS_F1) if metric.startswith(CLASS_F1) else ""
+    if metric not in METRICS and not label:
+        raise UserError(f"metric_for_best_model={metric!r}: is not one of {', '.join(METRICS)}, {CLASS_F1}LABEL")
+    labels = [] if validated is None else sorted(set(validated))
+    if label and labels and label not in labels:
+        shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+        raise UserError(f"metric_for_best_model={metric!r}: no validation row has that label; there are {shown}")
 
 
 def hardware_precision() -> str:

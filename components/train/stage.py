@@ -12,11 +12,13 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.base_models import resolve_base_model
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.report import Facts, Figure, render_html
+from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.train.checkpoints import Checkpoints, work_fingerprint
 from kfp_textclf.components.train.distributed import Place, launch, wanted_processes
 from kfp_textclf.components.train.preemption import watch_sigterm
 from kfp_textclf.components.train.reproducibility import environment, gpu_names
-from kfp_textclf.components.train.settings import TrainSettings, hardware_precision
+from kfp_textclf.components.train.settings import TrainSettings, check_metric, hardware_precision
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerState
@@ -43,6 +45,7 @@ class TrainedModel:
         tokens_per_second: These by that time.
         usage: CPU cores and GPUs, and an estimate of energy and cost, see `components.common.cost`.
         validation: Metrics of the epoch that was kept, on the validation rows.
+        tracking: Where it was tracked, see `components.common.tracking`.
         checkpoint_uri: Where checkpoints of this work may still lie; empty for nowhere.
     """
 
@@ -59,6 +62,7 @@ class TrainedModel:
     tokens_per_second: float
     usage: dict[str, float]
     validation: dict[str, float]
+    tracking: dict[str, str]
     checkpoint_uri: str = field(repr=False)
     report_html: str = field(repr=False)
 
@@ -84,6 +88,7 @@ def train(
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
     prices: Mapping[str, Any] | None = None,
+    model_uri: str = "",
 ) -> TrainedModel:
     """Fine-tune ``base_model`` on the training rows; every choice is made on the validation rows.
 
@@ -99,6 +104,7 @@ def train(
             They stay until `checkpoints.discard` is called with `TrainedModel.checkpoint_uri`.
         checkpoint_steps: The most steps of work that a kill may lose.
         prices: Price table, see `components.common.cost`; nothing is estimated without.
+        model_uri: Where ``output`` will lie for others, which is tracked; empty to track no model.
 
     Raises:
         UserError: The data set or base model is unusable, or the training diverged.
@@ -116,15 +122,18 @@ def train(
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
     rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
+    check_metric(settings.metric_for_best_model, (labels[row["labels"]] for row in validation_rows))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     base = resolve_base_model(base_model)
     checkpoints = None
     if checkpoint_uri:
         work = work_fingerprint(directory, base, settings, precision)
         checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
-    started = time.monotonic()
-    with watch_sigterm() as preemption:
-        model, state = fine_tune(base, labels, rows, validation_rows, settings, precision, checkpoints, preemption)
+    config = {**asdict(settings), "base_model": base_model, "dataset_pin": dataset_pin(directory)}
+    with watch_sigterm() as preemption, track("train", config) as tracked:
+        started = time.monotonic()
+        splits = (rows, validation_rows)
+        model, state = fine_tune(base, labels, *splits, settings, precision, checkpoints, preemption, tracked)
         seconds = time.monotonic() - started + (checkpoints.seconds_before if checkpoints else 0.0)
         trained = TrainedModel(
             base_model=base_model,
@@ -132,6 +141,7 @@ def train(
             precision=precision,
             environment=environment(),
             resumed_from_steps=checkpoints.resumed_from_steps if checkpoints else [],
+            tracking=tracked.metadata(),
             checkpoint_uri=checkpoints.uri if checkpoints else "",
             **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table),
         )
@@ -143,7 +153,10 @@ def train(
                 if (directory / name).is_file():
                     shutil.copyfile(directory / name, target / name)
             write_json(target / "training.json", {**trained.metadata(), "log": state.log_history})
-    return trained
+        tracked.summary(trained.metrics())
+        if model_uri:
+            tracked.reference_artifact("textclf-torch", model_uri, ["best"], trained.validation)
+    return replace(trained, tracking=tracked.metadata())
 
 
 def _figures(
@@ -161,7 +174,7 @@ def _figures(
         "epochs": evaluations[-1]["epoch"],
         **effort,
         "usage": used,
-        "validation": {name: best[f"eval_{name}"] for name in VALIDATION_METRICS},
+        "validation": {name: best[f"eval_{name}"] for name in dict.fromkeys((*VALIDATION_METRICS, metric))},
         "report_html": _report(state.log_history, best, {**effort, **used}),
     }
 

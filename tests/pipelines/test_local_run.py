@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import CITIES, read, tiny_rows, write_csv
+from support import CITIES, read, run_git, tiny_rows, write_csv
 
 from kfp_textclf.components.common.artifacts import sha256_of
+from kfp_textclf.components.common.object_store import open_store
 
 STEPS = [
     "preflight-run",
@@ -150,27 +151,65 @@ def wait_for(condition, seconds: float = 30):
 
 
 @pytest.mark.s3
-def test_a_run_publishes_to_s3_and_the_next_one_meets_its_champion(
+def test_from_dvc_push_to_predict_everything_is_in_s3(
     project: SimpleNamespace, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """DVC pushes, the files leave the checkout, and ingest, checkpoints, champion and predict know the store alone."""
     monkeypatch.setenv("KFP_TEXTCLF_CACHE", str(tmp_path / "cache"))
-    done = project.run("run", "--set", f"publish.publish_to={s3_uri}")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc"))
+    run_git(project.root, "init", "--quiet")
+    for arguments in (
+        ["init", "--quiet"],
+        ["remote", "add", "--quiet", "team", f"{s3_uri}/data"],
+        ["add", "--quiet", "data/train.csv", "data/test.csv"],
+        ["push", "--quiet", "-r", "team"],
+    ):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=project.root, check=True, capture_output=True)
+    for name in ("train.csv", "test.csv"):
+        (project.data / name).unlink()
+    places = {
+        "store": "team",
+        "publish.publish_to": f"{s3_uri}/models/tiny",
+        "train.checkpoint_uri": f"{s3_uri}/checkpoints",
+    }
+    settings = [part for name, value in places.items() for part in ("--set", f"{name}={value}")]
+    done = project.run("run", *settings)
     assert done.code == 0, done.err
     metrics = read(project.runs / "latest" / "metrics.json")
     version = metrics["published"]["version"]
-    assert metrics["published"]["uri"] == f"{s3_uri}/versions/{version}"
+    assert metrics["arguments"]["dataset_pin"]["store"] == f"{s3_uri}/data"
+    assert metrics["published"]["uri"] == f"{s3_uri}/models/tiny/versions/{version}"
     published = project.runs / "latest" / "models" / "published"
     assert published.is_dir()
     assert not published.is_symlink()
-    answers = [
-        project.run("predict", model, "how much is the fare to boston").out for model in (str(published), s3_uri)
-    ]
+    models = (str(published), f"{s3_uri}/models/tiny")
+    answers = [project.run("predict", model, "how much is the fare to boston").out for model in models]
     assert answers[0].startswith("fare\t")
     assert answers[0] == answers[1]
 
-    other = project.run("run", "--set", f"publish.publish_to={s3_uri}", "--set", "evaluate.floor=0.6")
+    other = project.run("run", *settings, "--set", "evaluate.floor=0.6")
     assert other.code == 0, other.err
     compared = read(project.runs / "latest" / "metrics.json")
-    assert compared["champion"]["uri"] == f"{s3_uri}/versions/{version}"
+    assert compared["champion"]["uri"] == f"{s3_uri}/models/tiny/versions/{version}"
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     assert not [path for path in project.runs.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+@pytest.mark.s3
+def test_store_option_copies_the_data_and_keeps_everything_below_one_uri(s3_uri: str, tiny_data: Path):
+    """What is set already stays where it is."""
+    from kfp_textclf.pipelines.data_push import push_dataset
+    from kfp_textclf.pipelines.params import Params
+    from kfp_textclf.pipelines.training_run import kept_below
+
+    section = {"train": str(tiny_data / "train.csv"), "test": str(tiny_data / "test.csv")}
+    params = Params.model_validate(
+        {"dataset": "tiny", "datasets": {"tiny": section}, "publish": {"publish_to": "s3://x/y"}}
+    )
+    assert kept_below(s3_uri, params) == [f"store={s3_uri}/data", f"train.checkpoint_uri={s3_uri}/checkpoints"]
+    assert sorted(push_dataset(params, tiny_data, f"{s3_uri}/data")) == ["test.csv", "train.csv"]
+    assert push_dataset(params, tiny_data, f"{s3_uri}/data") == []
+    contents = {path.read_bytes() for path in tiny_data.iterdir()}
+    store = open_store(f"{s3_uri}/data")
+    stored = [store.read(key) for key in store.keys("files/md5/")]
+    assert {found.content for found in stored if found} == contents

@@ -99,4 +99,4 @@ def test_predict_reads_the_champion(
     monkeypatch.setenv("KFP_TEXTCLF_CACHE", str(tmp_path / "another"))
     refused = predict(store.store.uri, "a flight")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "model.onnx: differs from its manifest (sha256 " in refused.stderr
+    assert "model.onnx: differs from its manifest; " in refused.stderr

@@ -35,7 +35,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     @dsl.pipeline(name="kfp-textclf-backend-test")
     def example(fail: bool = False):
-        only_step(fail=fail).set_caching_options(False)
+        only_step(fail=fail).set_caching_options(False)  # type: ignore[attr-defined]
 
     path = tmp_path_factory.mktemp("package") / "example.yaml"
     compiler.Compiler().compile(example, str(path))  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from support import artifact
 from kfp_textclf.components.common.artifacts import (
     MANIFEST,
     atomic_directory,
-    directory_size,
     read_json,
     sha256_of,
     verified,
@@ -131,10 +130,6 @@ def test_json_is_sorted_and_keeps_unicode(tmp_path: Path) -> None:
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == json.dumps(
         {"a": "Zürich", "b": 1}, indent=2, ensure_ascii=False
     ) + ("\n")
-
-
-def test_directory_size_leaves_out_the_manifest(tmp_path: Path) -> None:
-    assert directory_size(artifact(tmp_path / "a", {"x": "123", "y/z": "45"})) == 5
 
 
 def test_error_message_is_one_line() -> None:

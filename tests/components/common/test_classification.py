@@ -1,5 +1,7 @@
 """Quality figures, compared with scikit-learn's."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,3 +83,16 @@ def test_class_that_nobody_names_does_not_count_in_macro_f1() -> None:
 def test_small_integer_types_do_not_overflow() -> None:
     truth = np.array([200, 250], dtype=np.uint8)
     assert confusion_matrix(truth, truth, 251)[250, 250] == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_accuracy_and_weighted_f1_are_those_of_scikit_learn(seed: int) -> None:
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    generator = np.random.default_rng(seed)
+    truth, predicted = generator.integers(0, 4, 40), generator.integers(0, 5, 40)  # the last class is never true
+    figures = quality(confusion_matrix(truth, predicted, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+        assert figures["weighted_f1"] == pytest.approx(f1_score(truth, predicted, average="weighted"))

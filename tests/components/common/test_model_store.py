@@ -311,6 +311,9 @@ class Interrupted(ObjectStore):
     def upload(self, source: Path, key: str) -> None:
         self._change("upload", source, key)
 
+    def size(self, key: str) -> int | None:
+        return self.inner.size(key)
+
     def download(self, key: str, target: Path) -> None:
         self.inner.download(key, target)
 

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,7 @@ from kfp_textclf.components.common import reading
 from kfp_textclf.components.common import transfer as transfers
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import Conflict, NotFound
-from kfp_textclf.components.common.sources import open_source
-from kfp_textclf.components.common.transfer import SURPLUS, Expected, transfer
+from kfp_textclf.components.common.transfer import SURPLUS, Expected, open_source, transfer
 
 CONTENT = random.Random(3).randbytes(700_001)
 OTHER = random.Random(4).randbytes(700_001)
@@ -275,32 +273,6 @@ def test_progress_of_a_large_object(server: RangeServer, target: Path, monkeypat
     assert told == sorted(told)
     assert told[-1] == (700_001, 700_001)
     assert len(told) >= 70
-
-
-@pytest.mark.parametrize("kind", ["fifo", "device", "directory", "socket"])
-def test_only_regular_files_are_read(tmp_path: Path, target: Path, kind: str) -> None:
-    path = tmp_path / kind
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        import socket
-
-        socket.socket(socket.AF_UNIX).bind(str(path))
-    with pytest.raises(UserError, match=r"cannot be read \("):
-        transfer(open_source(path.as_uri()), target, expected())
-
-
-def test_link_to_the_expected_bytes_is_read(tmp_path: Path, target: Path) -> None:
-    """DVC's caches hold links."""
-    (tmp_path / "real").write_bytes(CONTENT)
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    transfer(open_source((tmp_path / "link").as_uri()), target, expected())
-    assert target.read_bytes() == CONTENT
-    assert not target.is_symlink()
 
 
 def test_place_that_cannot_be_written_is_named(server: RangeServer, tmp_path: Path) -> None:

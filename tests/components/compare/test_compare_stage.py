@@ -127,5 +127,5 @@ def test_damaged_champion_is_refused_and_nothing_is_left(
 
 
 def test_champion_that_is_not_there_is_named(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="absent: there is no artifact here"):
+    with pytest.raises(UserError, match=r"absent.: is neither a published version nor a store"):
         compare(str(prepared), str(tmp_path / "out"), champion_uri=(tmp_path / "absent").as_uri())

@@ -24,6 +24,8 @@ from kfp_textclf.components.evaluate.stage import Evaluation, evaluate
 
 LENIENT = GateSettings(floor=-1.0, max_int8_drop=2.0, min_baseline_gain=-2.0)
 FIGURES = {
+    "balanced_accuracy",
+    "weighted_f1",
     *("accuracy", "macro_f1", "matthews_correlation", "size_bytes"),
     *("temperature", "ece", "brier", "nll", "uncalibrated_ece", "uncalibrated_brier", "uncalibrated_nll"),
     *("latency_ms_p50", "latency_ms_p99", "rows_per_second"),

@@ -34,7 +34,10 @@ def data(tmp_path: Path) -> str:
 
 
 def test_what_is_right_leaves_nothing_behind(data: str, tiny_model: Path, tmp_path: Path) -> None:
-    places = {"publish_to": (tmp_path / "store").as_uri(), "checkpoint_uri": (tmp_path / "checkpoints").as_uri()}
+    places: dict[str, Any] = {
+        "publish_to": (tmp_path / "store").as_uri(),
+        "checkpoint_uri": (tmp_path / "checkpoints").as_uri(),
+    }
     assert preflight(pin(data, "train.csv"), base_model=tiny_model.as_uri(), **places) == []
     for name in ("store", "checkpoints"):
         assert not [path for path in (tmp_path / name).rglob("*") if path.name != ".lock"]
@@ -139,7 +142,7 @@ def test_malformed_wandb_key_is_a_note_and_none_is_none(
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "not a key")
-    arguments = {"base_model": tiny_model.as_uri(), "publish_to": (tmp_path / "store").as_uri()}
+    arguments: dict[str, Any] = {"base_model": tiny_model.as_uri(), "publish_to": (tmp_path / "store").as_uri()}
     (note,) = preflight(pin(data, "train.csv"), **arguments)
     assert "WANDB_API_KEY" in note
     monkeypatch.delenv("WANDB_API_KEY")

@@ -11,11 +11,12 @@ from stage_inputs import CITIES, as_csv, remains
 from support import artifact, tiny_rows
 from tokenizers import Tokenizer
 
+from kfp_textclf.components.common import tokenising
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
 from kfp_textclf.components.common.data_checks import CHAMPION_CHECKS, CHECKS
 from kfp_textclf.components.common.data_profile import DataProfile, read_fingerprints, text_key
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare import selection, tokenising
+from kfp_textclf.components.prepare import selection
 from kfp_textclf.components.prepare.stage import PreparedDataset, prepare
 
 BOTH: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv"}

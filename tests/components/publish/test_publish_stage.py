@@ -56,7 +56,9 @@ def test_version_holds_the_model_and_its_evaluation(published, store: ModelStore
     assert result.uri == store.uri_of(result.version)
     directory = open_version(result.uri)
     served = [name for name in remains(exported.int8) if name != "manifest.json"]
-    assert remains(directory) == sorted([*served, "evaluation.json", "manifest.json"])
+    assert remains(directory) == sorted(
+        [*served, "evaluation.json", "fingerprints.parquet", "manifest.json", "profile.json"]
+    )
     assert (directory / "model.int8.onnx").read_bytes() == (exported.int8 / "model.int8.onnx").read_bytes()
     assert OnnxClassifier(directory).probabilities(["flights to boston"]).shape == (1, 3)
 

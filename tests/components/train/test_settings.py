@@ -13,7 +13,7 @@ from kfp_textclf.components.train.settings import TrainSettings, hardware_precis
     [
         ({"class_weights": "inverse"}, "class_weights='inverse': is not one of none, balanced, sqrt"),
         ({"precision": "fp16"}, "precision='fp16': is not one of auto, bf16, fp32"),
-        ({"metric_for_best_model": "f1"}, "metric_for_best_model='f1': is not one of matthews_correlation, "),
+        ({"metric_for_best_model": "f1"}, "metric_for_best_model='f1': is not one of accuracy, "),
         ({"epochs": 0}, "epochs=0: must be above 0"),
         ({"batch_size": -1}, "batch_size=-1: must be above 0"),
         ({"learning_rate": 0.0}, r"learning_rate=0\.0: must be above 0"),

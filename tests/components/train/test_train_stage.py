@@ -230,3 +230,16 @@ def test_checkpoints_are_cleaned_up(retrain, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(fine_tuning.tempfile, "tempdir", str(tmp_path / "scratch"))
     retrain(epochs=1)
     assert remains(tmp_path / "scratch") == []
+
+
+def test_best_epoch_by_the_f1_of_one_class(retrain, tmp_path: Path) -> None:
+    result = retrain(epochs=3, metric_for_best_model="f1/fare", early_stopping_patience=0, seed=3)
+    log = read_json(tmp_path / "model" / "training.json")["log"]
+    by_epoch = {entry["epoch"]: entry["eval_f1/fare"] for entry in log if "eval_f1/fare" in entry}
+    assert len(by_epoch) == 3
+    assert result.best_metric == result.validation["f1/fare"] == max(by_epoch.values())
+
+
+def test_f1_of_a_label_without_validation_rows_is_refused(retrain) -> None:
+    with pytest.raises(UserError, match=r"f1/refund.*no validation row has that label; there are fare, flight, meal"):
+        retrain(metric_for_best_model="f1/refund")
