@@ -4,8 +4,8 @@ from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
 from kfp_textclf.components import select_best, train_candidate
+from kfp_textclf.pipelines.gate import name_run
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
-from kfp_textclf.pipelines.training import name_run
 
 NAME = "textclf-sweep"
 PARALLELISM = 2  # candidates at a time; KFP takes no parameter here

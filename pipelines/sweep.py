@@ -17,8 +17,8 @@ from kfp_textclf.components import (
     train_candidate,
 )
 from kfp_textclf.pipelines.final_round import NAME, PARALLELISM, final_round
+from kfp_textclf.pipelines.gate import gate, name_run
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
-from kfp_textclf.pipelines.training import gate, name_run
 
 
 class SweepOutputs(NamedTuple):
