@@ -38,6 +38,9 @@ run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=di
 	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
 	@$(WITH_STORE) $(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(STORE),--store "$(STORE_URI)") $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 
+submit: $(READY) ## Run the compiled pipeline on a cluster [HOST=url] [NAMESPACE=] [PIPELINE=build/training.yaml] [SET="..."] [ARGS="--help"]
+	@$(BIN)/kfp-textclf submit $(if $(HOST),--host "$(HOST)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") $(if $(PIPELINE),--pipeline "$(PIPELINE)") $(if $(DATASET),--set 'dataset=$(DATASET)') $(foreach setting,$(SET),--set '$(setting)') $(ARGS)
+
 sweep: $(READY) ## Try the candidates of params.yaml's sweep section, publish the best [DATASET=] [RUNS=] [SET=]
 	@$(BIN)/kfp-textclf sweep --runs "$(RUNS)" $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _FOLDER_OF = {
+    "preflight_run": "preflight",
     "ingest_dataset": "ingest",
     "prepare_dataset": "prepare",
     "compare_dataset": "compare",
@@ -18,6 +19,7 @@ _FOLDER_OF = {
     "export_onnx": "export",
     "evaluate_model": "evaluate",
     "publish_model": "publish",
+    "record_run": "record",
 }
 
 

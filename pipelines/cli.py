@@ -8,6 +8,7 @@ import typer
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import data_cli, models
+from kfp_textclf.pipelines.cluster_commands import schedule, submit
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -146,6 +147,10 @@ def sync(
     except SyncFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+app.command()(submit)
+app.command()(schedule)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kfp_textclf.components import images
+from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path
 from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT, wanted_mode
-from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.sources import current_images
 
 RUN_LABEL = "kfp-textclf.run"

@@ -1,6 +1,9 @@
 """The files that are generated and committed: component and pipeline YAML, and component READMEs."""
 
+import ast
+import json
 import os
+import re
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +14,7 @@ from kfp_textclf.pipelines.component_readme import component_readme
 from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
 
 PIPELINE_NAMES = ("training", "sweep")
+_DEFAULT = re.compile(r"^(#.*\[Default: )([\[{].*)\]$", re.MULTILINE)
 
 
 def generated_files() -> dict[Path, str]:
@@ -47,4 +51,13 @@ def _compiled(component: Any) -> str:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "compiled.yaml"
         Compiler().compile(component, str(path))
-        return path.read_text(encoding="utf-8")
+        return _DEFAULT.sub(_in_order, path.read_text(encoding="utf-8"))
+
+
+def _in_order(comment: re.Match[str]) -> str:
+    """Return the comment on a parameter with its default in an order that does not change; kfp writes it in any."""
+    try:
+        default = ast.literal_eval(comment[2])
+    except (ValueError, SyntaxError):  # a text, which kfp does not quote
+        return comment[0]
+    return f"{comment[1]}{json.loads(json.dumps(default, sort_keys=True))}]"

@@ -145,8 +145,8 @@ def _step_count(run: LocalRun) -> int:
     """Return how many steps a run has at most."""
     if run.pipeline == "sweep":
         tried = len(run.arguments["candidates"])
-        return 8 + tried + min(tried, run.arguments["keep"] + 1)
-    return 7
+        return 10 + tried + min(tried, run.arguments["keep"] + 1)
+    return 9
 
 
 def _follow(run: LocalRun, lines: Iterable[str]) -> None:

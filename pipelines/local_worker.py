@@ -36,10 +36,14 @@ def _plain(value: Any) -> Any:
     return value if uri is None else {"uri": uri, "metadata": value.metadata}
 
 
-def _one_at_a_time(compiled: Path) -> None:
-    """Let loops run one iteration after the other: two trainings on one machine only wait for each other."""
+def _for_one_machine(compiled: Path) -> None:
+    """Let loops run one iteration after the other, as two trainings here only wait for each other; retry nothing.
+
+    A retry is for a node that was lost. Here it would repeat what the user has to mend.
+    """
     text = compiled.read_text(encoding="utf-8")
-    compiled.write_text(re.sub(r"parallelismLimit: \d+", "parallelismLimit: 1", text), encoding="utf-8")
+    text = re.sub(r"parallelismLimit: \d+", "parallelismLimit: 1", text)
+    compiled.write_text(re.sub(r"maxRetryCount: \d+", "maxRetryCount: 0", text), encoding="utf-8")
 
 
 def main(job_file: str) -> None:
@@ -59,7 +63,7 @@ def main(job_file: str) -> None:
 
     pipeline = getattr(import_module(f"kfp_textclf.pipelines.{job['pipeline']}"), job["pipeline"])
     compiler.Compiler().compile(pipeline, job["compiled"])
-    _one_at_a_time(Path(job["compiled"]))
+    _for_one_machine(Path(job["compiled"]))
     in_containers = containers.docker_runner(job["run"], job["memory"]) if job["memory"] else None
     local.init(
         in_containers or local.SubprocessRunner(use_venv=False),

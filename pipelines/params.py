@@ -14,6 +14,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.train.settings import check_metric
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
+KUBERNETES_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 
 
 class _Section(BaseModel):
@@ -74,6 +75,7 @@ class Train(_Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpoint_uri: str = Field(default="", pattern=r"^$|^(file|s3)://.")
     checkpoint_steps: int = Field(default=200, ge=1)
+    processes: int = Field(default=0, ge=0)
     prices: Prices = Prices()
 
     @field_validator("metric_for_best_model")
@@ -106,6 +108,20 @@ class Publish(_Section):
     keep_versions: int = Field(default=0, ge=0)
 
 
+class Cluster(_Section):
+    """Where the steps of a run on a cluster find GPUs and credentials; see `placement`."""
+
+    gpu_type: str = Field(default="nvidia.com/gpu", pattern=r"^[\w.-]+/[\w.-]+$")
+    gpu_count: str = Field(default="1", pattern=r"^\d+$", coerce_numbers_to_str=True)
+    cpu: str = Field(default="4", pattern=r"^\d+(\.\d+)?m?$", coerce_numbers_to_str=True)
+    memory: str = Field(default="16Gi", pattern=r"^\d+([KMGT]i?)?$")
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    s3_secret: str = Field(default="kfp-textclf-s3", pattern=KUBERNETES_NAME)
+    hub_secret: str = Field(default="kfp-textclf-hub", pattern=KUBERNETES_NAME)
+    wandb_secret: str = Field(default="kfp-textclf-wandb", pattern=KUBERNETES_NAME)
+
+
 class Sweep(_Section):
     """What `make sweep` tries: see `sweep_space`."""
 
@@ -130,9 +146,13 @@ class Params(_Section):
     evaluate: Evaluate = Evaluate()
     publish: Publish = Publish()
     sweep: Sweep = Sweep()
+    cluster: Cluster = Cluster()
 
     def arguments(self) -> dict[str, Any]:
-        """Return the pipeline arguments that stand here: one per parameter, sections flattened."""
+        """Return the pipeline arguments that stand here: one per parameter, sections flattened.
+
+        Without those of the cluster, on which no result depends: a run here has none.
+        """
         flat = {name: value for section in SECTIONS for name, value in getattr(self, section).model_dump().items()}
         return {"base_model": self.base_model, "seed": self.seed, **flat}
 

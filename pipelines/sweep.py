@@ -3,20 +3,22 @@
 from typing import Any, NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Model
+from kfp.dsl import Artifact, Dataset, Model
 
 from kfp_textclf.components import (
     compare_dataset,
     evaluate_model,
     export_onnx,
     ingest_dataset,
+    preflight_run,
     prepare_dataset,
+    record_run,
     select_best,
     train_candidate,
 )
-from kfp_textclf.pipelines.training import gate, name_run
-
-PARALLELISM = 2  # candidates at a time; KFP takes no parameter here
+from kfp_textclf.pipelines.final_round import NAME, PARALLELISM, final_round
+from kfp_textclf.pipelines.gate import gate, name_run
+from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
 
 
 class SweepOutputs(NamedTuple):
@@ -34,45 +36,8 @@ class SweepOutputs(NamedTuple):
     reason: str
 
 
-@dsl.pipeline(name="final-round", description="Train candidates to the end and choose the best one.")
-def final_round(
-    dataset: Input[Dataset],
-    survivors: list[dict],
-    base_model: str,
-    metric: str,
-    checkpoint_uri: str,
-    checkpoint_steps: int,
-    prices: dict,
-) -> Model:
-    """Train candidates to the end and choose the best one.
-
-    A pipeline of its own because kfp.local finds a named output, such as the survivors, as the items of a loop only
-    when it comes in as a parameter.
-
-    Args:
-        dataset: The prepared data set.
-        survivors: Candidates.
-        base_model: Model that the data set was tokenised for.
-        metric: Metric that chooses.
-        checkpoint_uri: Where checkpoints are kept.
-        checkpoint_steps: The most steps of work that are lost when a training is killed.
-        prices: Table for the estimate of energy and cost.
-    """
-    with dsl.ParallelFor(survivors, name="training", parallelism=PARALLELISM) as survivor:  # type: ignore[arg-type]
-        trained = train_candidate(
-            dataset=dataset,
-            candidate=survivor,
-            base_model=base_model,
-            checkpoint_uri=checkpoint_uri,
-            checkpoint_steps=checkpoint_steps,
-            prices=prices,
-        )
-        name_run(trained)
-    return select_best(models=dsl.Collected(trained.outputs["model"]), metric=metric).outputs["best"]
-
-
 @dsl.pipeline(
-    name="textclf-sweep",
+    name=NAME,
     description="Candidates compared on the validation rows; the winner exported, evaluated and published.",
 )
 def sweep(
@@ -109,6 +74,17 @@ def sweep(
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
     keep_versions: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    gpu_count: str = "1",
+    cpu: str = "4",
+    memory: str = "16Gi",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [  # noqa: B006
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ],
+    s3_secret: str = "kfp-textclf-s3",  # noqa: S107  (the name of a secret)
+    hub_secret: str = "kfp-textclf-hub",  # noqa: S107
+    wandb_secret: str = "kfp-textclf-wandb",  # noqa: S107
 ) -> SweepOutputs:
     """Try candidates, train the best ones to the end, and publish the winner if it is good enough.
 
@@ -150,8 +126,40 @@ def sweep(
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        gpu_type: Resource that the nodes of the GPU pool offer.
+        gpu_count: GPUs of the training step, as text; "0" trains on a CPU.
+        cpu: CPU cores of the training step, as Kubernetes writes them.
+        memory: Memory of the training step, as Kubernetes writes it.
+        node_selector: Labels of the nodes of the GPU pool.
+        tolerations: Taints of these nodes that the training step tolerates, as Kubernetes writes them.
+        s3_secret: Kubernetes secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what else S3 needs; it need not
+            exist where pods have a role of their own.
+        hub_secret: Kubernetes secret with HF_TOKEN, for private base models; it need not exist.
+        wandb_secret: Kubernetes secret with WANDB_API_KEY; it need not exist.
     """
-    ingested = ingest_dataset(dataset_pin=dataset_pin)
+    pool: dict[str, Any] = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
+    pool |= {"node_selector": node_selector, "tolerations": tolerations}
+    pool |= {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
+    checked = preflight_run(
+        dataset_pin=dataset_pin,
+        base_model=base_model,
+        publish_to=publish_to,
+        champion_uri=champion_uri,
+        checkpoint_uri=checkpoint_uri,
+        node_selector=node_selector,
+    ).set_caching_options(False)  # the world may have changed since
+    on_cpu_pool(
+        checked,
+        NAME,
+        cpu="500m",
+        memory="1Gi",
+        minutes=10,
+        s3_secret=s3_secret,
+        hub_secret=hub_secret,
+        wandb_secret=wandb_secret,
+    )
+    ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
+    on_cpu_pool(ingested, NAME, minutes=120, s3_secret=s3_secret)
     prepared = prepare_dataset(
         raw=ingested.outputs["raw"],
         base_model=base_model,
@@ -171,9 +179,11 @@ def sweep(
         checks=checks,
         limits=limits,
     )
+    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
+    on_cpu_pool(compared, NAME, memory="4Gi", s3_secret=s3_secret)
     with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:  # type: ignore[arg-type]
         screened = train_candidate(
             dataset=prepared.outputs["dataset"],
@@ -181,10 +191,12 @@ def sweep(
             base_model=base_model,
             screening_epochs=screening_epochs,
         ).after(compared)
+        on_gpu_pool(screened, NAME, **pool)
         name_run(screened)
     chosen = select_best(
         models=dsl.Collected(screened.outputs["model"]), keep=keep, metric=metric_for_best_model, always="default"
     ).set_display_name("select-survivors")
+    on_cpu_pool(chosen, NAME)
     best: Any = final_round(
         dataset=prepared.outputs["dataset"],
         survivors=chosen.outputs["survivors"],
@@ -193,8 +205,10 @@ def sweep(
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
         prices=prices,
+        **pool,
     )
     exported = export_onnx(model=best.output, dataset=prepared.outputs["dataset"], opset=opset)
+    on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
         onnx=exported.outputs["onnx"],
@@ -206,14 +220,26 @@ def sweep(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, wandb_secret=wandb_secret)
     name_run(evaluated)
-    gate(
+    gated = gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
         keep_versions=keep_versions,
+        s3_secret=s3_secret,
+        wandb_secret=wandb_secret,
     )
+    recorded = record_run(
+        evaluation=evaluated.outputs["evaluation"],
+        report=evaluated.outputs["report"],
+        summary=evaluated.outputs["summary"],
+        publish_to=publish_to,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    ).set_caching_options(False)  # each run has its own id
+    recorded.after(gated)
+    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return SweepOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.params import Params, Train
 
-NOT_SWEPT = ("checkpoint_uri", "checkpoint_steps", "prices", "metric_for_best_model")
+NOT_SWEPT = ("checkpoint_uri", "checkpoint_steps", "prices", "processes", "metric_for_best_model")
 DEFAULT = "default"
 DRAWS = 1000  # tries to find another candidate that is not there yet
 

@@ -1,20 +1,29 @@
-"""The training pipeline: ingest, prepare, compare, train, export, evaluate, gate, publish."""
+"""The training pipeline: preflight, ingest, prepare, compare, train, export, evaluate, gate, publish, record.
 
-from typing import NamedTuple
+Steps are cached, so that a run that is repeated does only what is new: their results follow from their inputs alone,
+and a name in a store, such as that of a base model or of a version, means the same bytes for ever. The exceptions say
+why.
+"""
 
-from kfp import dsl, kubernetes
-from kfp.dsl import Artifact, Dataset, Input, Model
+from typing import Any, NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Model
 
 from kfp_textclf.components import (
     compare_dataset,
     evaluate_model,
     export_onnx,
     ingest_dataset,
+    preflight_run,
     prepare_dataset,
-    publish_model,
+    record_run,
     train_classifier,
 )
-from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT
+from kfp_textclf.pipelines.gate import gate, name_run
+from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
+
+NAME = "textclf-training"
 
 
 class TrainingOutputs(NamedTuple):
@@ -31,38 +40,8 @@ class TrainingOutputs(NamedTuple):
     reason: str
 
 
-def name_run(task: dsl.PipelineTask) -> None:
-    """Tell a step which run it belongs to, to be tracked with its other steps.
-
-    By the pod's label: an argument or a plain variable, other in every run, would enter KFP's cache key.
-    """
-    kubernetes.use_field_path_as_env(task, RUN_ENVIRONMENT, "metadata.labels['pipeline/runid']")
-
-
-@dsl.pipeline(name="gate", description="Publish a model if it was promoted.")
-def gate(verdict: str, model: Input[Model], evaluation: Input[Artifact], publish_to: str, keep_versions: int = 0):
-    """Publish a model if it was promoted.
-
-    A pipeline of its own because kfp.local resolves a named output, such as the verdict, in a condition only when it
-    comes in as a parameter: asked directly, it warns and takes neither branch.
-
-    Args:
-        verdict: promote or reject.
-        model: The int8 model.
-        evaluation: Its evaluation.
-        publish_to: URI of the model store.
-        keep_versions: How many of the newest versions to keep; 0 keeps all.
-    """
-    with dsl.If(verdict == "promote", name="promoted"):
-        publishing = publish_model(
-            model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
-        )
-        name_run(publishing)
-        publishing.set_caching_options(False)  # it moves the champion: a cached answer would say so without doing it
-
-
 @dsl.pipeline(
-    name="textclf-training",
+    name=NAME,
     description="DVC-pinned texts in, a gated, quantised and published ONNX classifier out.",
 )
 def training(
@@ -97,6 +76,7 @@ def training(
     precision: str = "auto",
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
+    processes: int = 0,
     prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
     floor: float = 0.8,
@@ -105,6 +85,17 @@ def training(
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
     keep_versions: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    gpu_count: str = "1",
+    cpu: str = "4",
+    memory: str = "16Gi",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [  # noqa: B006
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ],
+    s3_secret: str = "kfp-textclf-s3",  # noqa: S107  (the name of a secret)
+    hub_secret: str = "kfp-textclf-hub",  # noqa: S107
+    wandb_secret: str = "kfp-textclf-wandb",  # noqa: S107
 ) -> TrainingOutputs:
     """Train a classifier on a pinned data set and publish it if it is good enough.
 
@@ -140,6 +131,7 @@ def training(
         precision: bf16, fp32, or auto.
         checkpoint_uri: Where a training that is killed is resumed from, file:///directory or s3://bucket/prefix.
         checkpoint_steps: The most steps of work that are lost when it is killed.
+        processes: Processes that each batch is divided among; 0 for one for each GPU.
         prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
         floor: Smallest Matthews correlation of the int8 model.
@@ -149,8 +141,40 @@ def training(
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
+        gpu_type: Resource that the nodes of the GPU pool offer.
+        gpu_count: GPUs of the training step, as text; "0" trains on a CPU.
+        cpu: CPU cores of the training step, as Kubernetes writes them.
+        memory: Memory of the training step, as Kubernetes writes it.
+        node_selector: Labels of the nodes of the GPU pool.
+        tolerations: Taints of these nodes that the training step tolerates, as Kubernetes writes them.
+        s3_secret: Kubernetes secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what else S3 needs; it need not
+            exist where pods have a role of their own.
+        hub_secret: Kubernetes secret with HF_TOKEN, for private base models; it need not exist.
+        wandb_secret: Kubernetes secret with WANDB_API_KEY; it need not exist.
     """
-    ingested = ingest_dataset(dataset_pin=dataset_pin)
+    pool: dict[str, Any] = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
+    pool |= {"node_selector": node_selector, "tolerations": tolerations}
+    pool |= {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
+    checked = preflight_run(
+        dataset_pin=dataset_pin,
+        base_model=base_model,
+        publish_to=publish_to,
+        champion_uri=champion_uri,
+        checkpoint_uri=checkpoint_uri,
+        node_selector=node_selector,
+    ).set_caching_options(False)  # the world may have changed since
+    on_cpu_pool(
+        checked,
+        NAME,
+        cpu="500m",
+        memory="1Gi",
+        minutes=10,
+        s3_secret=s3_secret,
+        hub_secret=hub_secret,
+        wandb_secret=wandb_secret,
+    )
+    ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
+    on_cpu_pool(ingested, NAME, minutes=120, s3_secret=s3_secret)
     prepared = prepare_dataset(
         raw=ingested.outputs["raw"],
         base_model=base_model,
@@ -170,9 +194,11 @@ def training(
         checks=checks,
         limits=limits,
     )
+    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
     )
+    on_cpu_pool(compared, NAME, memory="4Gi", s3_secret=s3_secret)
     trained = train_classifier(
         dataset=prepared.outputs["dataset"],
         base_model=base_model,
@@ -189,10 +215,13 @@ def training(
         seed=seed,
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,
+        processes=processes,
         prices=prices,
     ).after(compared)  # which may refuse the data; its result is no input, so that a new champion retrains nothing
+    on_gpu_pool(trained, NAME, **pool)
     name_run(trained)
     exported = export_onnx(model=trained.outputs["model"], dataset=prepared.outputs["dataset"], opset=opset)
+    on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
         dataset=prepared.outputs["dataset"],
         onnx=exported.outputs["onnx"],
@@ -204,14 +233,26 @@ def training(
         max_champion_drop=max_champion_drop,
         promote_on=promote_on,
     )
+    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, wandb_secret=wandb_secret)
     name_run(evaluated)
-    gate(
+    gated = gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
         keep_versions=keep_versions,
+        s3_secret=s3_secret,
+        wandb_secret=wandb_secret,
     )
+    recorded = record_run(
+        evaluation=evaluated.outputs["evaluation"],
+        report=evaluated.outputs["report"],
+        summary=evaluated.outputs["summary"],
+        publish_to=publish_to,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    ).set_caching_options(False)  # each run has its own id
+    recorded.after(gated)
+    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return TrainingOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],

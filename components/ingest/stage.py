@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import atomic_directory
+from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.ingest.fetch import fetch
-from kfp_textclf.components.ingest.pin import DatasetPin
 
 
 @dataclass(frozen=True)

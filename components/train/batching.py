@@ -48,9 +48,12 @@ class LengthGroupedBatches(Sampler[int]):
 
 
 class LengthGroupedTrainer(Trainer):
-    """A Trainer that draws its batches from `LengthGroupedBatches`."""
+    """A Trainer that draws its batches from `LengthGroupedBatches`.
+
+    Several processes take the batches that one would take: each gets its consecutive share of every one.
+    """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(example["input_ids"]) for example in examples]
-        return LengthGroupedBatches(lengths, self.args.train_batch_size, self.args.seed)
+        return LengthGroupedBatches(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kfp_textclf.components.common.errors import UserError
@@ -23,7 +24,7 @@ class ProgressCallback(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Say where a resumed training starts."""
         self.resumed = {"resumed from step": state.global_step} if state.global_step else {}
-        if self.resumed:
+        if self.resumed and state.is_world_process_zero:
             print(f"resumed from step {state.global_step} of {state.max_steps}", flush=True)
 
     def on_log(
@@ -40,7 +41,9 @@ class ProgressCallback(TrainerCallback):
                     f"training diverged: {name} is {logs[name]} at step {state.global_step}; lower learning_rate"
                 )
         shown = {name: round(logs[name], 4) for name in ("loss", "eval_matthews_correlation") if name in (logs or {})}
-        report_progress(state.global_step, state.max_steps, epoch=round(state.epoch or 0, 2), **shown, **self.resumed)
+        if state.is_world_process_zero:
+            shown = {"epoch": round(state.epoch or 0, 2), **shown, **self.resumed}
+            report_progress(state.global_step, state.max_steps, **shown)
 
 
 class TrackingCallback(TrainerCallback):
@@ -75,19 +78,28 @@ class CheckpointCallback(TrainerCallback):
         if (state.epoch or 0.0).is_integer():
             return
         if not self.checkpoints:
-            self._stop_if_asked(state, control)
-        elif self.preemption.requested or state.global_step % self.checkpoints.every == 0:
+            self._stop_if_asked(self._asked(), state, control)
+        elif self._asked() or state.global_step % self.checkpoints.every == 0:
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Store the checkpoint that was just taken."""
-        if self.checkpoints:
+        asked = self._asked()  # and every process has written its part
+        if self.checkpoints and state.is_world_process_zero:
             self.checkpoints.submit(Path(str(args.output_dir)), state.global_step, state.best_global_step)
-        self._stop_if_asked(state, control)
+        self._stop_if_asked(asked, state, control)
 
-    def _stop_if_asked(self, state: TrainerState, control: TrainerControl) -> None:
-        if self.preemption.requested and not control.should_training_stop:
-            if self.checkpoints:
+    def _asked(self) -> bool:
+        """Return whether any of the processes was told to end: one that ends alone leaves the others waiting."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            asked: list[bool | None] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(asked, self.preemption.requested)
+            return any(asked)
+        return self.preemption.requested
+
+    def _stop_if_asked(self, asked: bool, state: TrainerState, control: TrainerControl) -> None:
+        if asked and not control.should_training_stop:
+            if self.checkpoints and state.is_world_process_zero:
                 self.checkpoints.wait(GRACE_SECONDS)
             print(f"stopped by SIGTERM at step {state.global_step} of {state.max_steps}", flush=True)
             raise Preempted

@@ -26,6 +26,7 @@ def train_classifier(
     seed: int = 13,
     checkpoint_uri: str = "",
     checkpoint_steps: int = 200,
+    processes: int = 0,
     prices: dict = {},  # noqa: B006  (KFP records the default; it is never mutated)
 ):
     """Fine-tune a Hugging Face encoder; the weights of the best epoch by the validation rows are kept.
@@ -58,6 +59,7 @@ def train_classifier(
         checkpoint_uri: Where checkpoints are kept until the step is done, file:///directory (a mounted volume too) or
             s3://bucket/prefix; empty for nowhere.
         checkpoint_steps: The most steps of work that are lost when the step is killed.
+        processes: Processes that each batch is divided among; 0 for one for each GPU.
         prices: For the estimate of energy and cost: cpu_core_hour, watts_per_core, and by the name of the GPU gpu_hour
             and gpu_watts; what is not there is not estimated.
     """
@@ -80,6 +82,7 @@ def train_classifier(
             metric_for_best_model=metric_for_best_model,
             precision=precision,
             seed=seed,
+            processes=processes,
         ),
         checkpoint_uri=checkpoint_uri,
         checkpoint_steps=checkpoint_steps,

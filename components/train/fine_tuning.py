@@ -1,8 +1,10 @@
 """Fine-tuning with the Hugging Face Trainer."""
 
 import math
+import os
 import tempfile
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from kfp_textclf.components.common.classification import confusion_matrix, per_c
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.tracking import TrackedRun
 from kfp_textclf.components.train.checkpoints import STATE, UPLOAD_SECONDS, Checkpoints, is_finished
+from kfp_textclf.components.train.distributed import JOB, Place
 from kfp_textclf.components.train.preemption import Preemption
 from kfp_textclf.components.train.reproducibility import make_deterministic
 from kfp_textclf.components.train.settings import CLASS_F1, TrainSettings, training_arguments
@@ -81,10 +84,9 @@ def fine_tune(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    make_deterministic()
-    # An error may end the block while an upload still reads there.
-    with tempfile.TemporaryDirectory(prefix="kfp-textclf-train-", ignore_cleanup_errors=True) as scratch:
-        restored = checkpoints.restore(Path(scratch)) if checkpoints else None
+    make_deterministic(settings.processes)
+    with _scratch() as scratch:
+        restored = _restored(checkpoints, Path(scratch))
         if restored and is_finished(restored):
             print("resumed after the last step: the training was complete", flush=True)
             state = TrainerState.load_from_json(str(restored / STATE))
@@ -101,6 +103,27 @@ def fine_tune(
         if checkpoints:
             checkpoints.wait(UPLOAD_SECONDS)
     return model.cpu().eval(), trainer.state
+
+
+def _scratch() -> "AbstractContextManager[str]":
+    """Return a new directory, or the one that the processes of the training share."""
+    if shared := os.environ.get(JOB):
+        return nullcontext(shared)
+    # An error may end the block while an upload still reads there.
+    return tempfile.TemporaryDirectory(prefix="kfp-textclf-train-", ignore_cleanup_errors=True)
+
+
+def _restored(checkpoints: Checkpoints | None, scratch: Path) -> Path | None:
+    """Return the checkpoint to resume from; of several processes the first one fetches it."""
+    if not checkpoints:
+        return None
+    if Place.current().processes == 1:
+        return checkpoints.restore(scratch)
+    import torch
+    from accelerate import PartialState
+
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        return checkpoints.restore(scratch)
 
 
 def _callbacks(

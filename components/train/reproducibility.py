@@ -7,12 +7,12 @@ from typing import Any
 from kfp_textclf.components.common.hardware import available_cpus
 
 
-def make_deterministic() -> None:
-    """Use as many threads as there are CPUs, and on a GPU only kernels that always add in the same order."""
+def make_deterministic(processes: int = 1) -> None:
+    """Use as many threads, in all processes, as there are CPUs, and GPU kernels that always add in the same order."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch
 
-    torch.set_num_threads(available_cpus())
+    torch.set_num_threads(max(1, available_cpus() // processes))
     if torch.cuda.is_available():  # on a CPU the kernels are such already, and the setting would only cost time
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -37,6 +37,7 @@ class TrainSettings:
             ``f1/LABEL``.
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the hardware multiplies in it.
         seed: Seed of the new head, of dropout and of the order of rows.
+        processes: Among which each batch is divided; 0 for one for each GPU.
     """
 
     epochs: int = 4
@@ -50,6 +51,7 @@ class TrainSettings:
     metric_for_best_model: str = "matthews_correlation"
     precision: str = "auto"
     seed: int = 13
+    processes: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (``UserError``)."""
@@ -63,9 +65,13 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name}={getattr(self, name)}: must be above 0 and finite")
-        for name in ("weight_decay", "early_stopping_patience"):
+        for name in ("weight_decay", "early_stopping_patience", "processes"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name}={getattr(self, name)}: must be 0 or more, and finite")
+        if self.batch_size % max(1, self.processes):
+            raise UserError(
+                f"batch_size={self.batch_size}: cannot be divided among {self.processes} processes; make it a multiple"
+            )
         if not 0 <= self.warmup_ratio < 1:
             raise UserError(f"warmup_ratio={self.warmup_ratio}: must lie between 0 and 1")
 
@@ -117,7 +123,7 @@ def training_arguments(
     return TrainingArguments(
         output_dir=str(directory),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // max(1, settings.processes),
         per_device_eval_batch_size=64,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,  # below 1: a share of all steps
@@ -137,5 +143,6 @@ def training_arguments(
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
+        average_tokens_across_devices=False,  # it would multiply a weighted loss by the number of processes
         seed=settings.seed,
     )

@@ -15,6 +15,7 @@ from kfp_textclf.components.common.report import Facts, Figure, render_html
 from kfp_textclf.components.common.tracking import track
 from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.train.checkpoints import Checkpoints, work_fingerprint
+from kfp_textclf.components.train.distributed import Place, launch, wanted_processes
 from kfp_textclf.components.train.preemption import watch_sigterm
 from kfp_textclf.components.train.reproducibility import environment, gpu_names
 from kfp_textclf.components.train.settings import TrainSettings, check_metric, hardware_precision
@@ -91,7 +92,8 @@ def train(
 ) -> TrainedModel:
     """Fine-tune ``base_model`` on the training rows; every choice is made on the validation rows.
 
-    A training that was killed is resumed from its newest checkpoint, to the same weights as if it had not been.
+    A training that was killed is resumed from its newest checkpoint, to the same weights as if it had not been. With
+    several processes it is theirs, see `distributed`.
 
     Args:
         dataset: Directory of a prepared data set.
@@ -111,6 +113,12 @@ def train(
     from kfp_textclf.components.train.fine_tuning import fine_tune
 
     price_table = Prices.parse(prices or {})
+    settings = replace(settings, processes=wanted_processes(settings.processes))
+    place = Place.current()
+    if settings.processes != place.processes:
+        job = {"dataset": dataset, "output": output, "base_model": base_model, "settings": asdict(settings)}
+        job |= {"checkpoint_uri": checkpoint_uri, "checkpoint_steps": checkpoint_steps, "prices": dict(prices or {})}
+        return TrainedModel(**launch(settings.processes, job))
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
     rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
@@ -137,6 +145,8 @@ def train(
             checkpoint_uri=checkpoints.uri if checkpoints else "",
             **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table),
         )
+        if place.rank:
+            return trained
         with atomic_directory(output, "train_classifier") as target:
             model.save_pretrained(target)
             for name in TOKENIZER_FILES:

@@ -15,14 +15,25 @@ from kfp_textclf.pipelines.sources import CHECKOUT, RECORD, image_inputs
 
 pytestmark = pytest.mark.docker
 
-STAGES = {"ingest": "cpu", "prepare": "cpu", "train": "gpu", "export": "export", "evaluate": "cpu", "publish": "cpu"}
+STAGES = {
+    "preflight": "cpu",
+    "ingest": "cpu",
+    "prepare": "cpu",
+    "train": "gpu",
+    "export": "export",
+    "evaluate": "cpu",
+    "publish": "cpu",
+    "record": "cpu",
+}
 LIBRARIES = {  # what each stage's work needs
+    "preflight": ["huggingface_hub"],
     "ingest": [],
     "prepare": ["tokenizers", "huggingface_hub", "pyarrow.parquet", "matplotlib.figure", "jinja2"],
     "train": ["torch", "transformers", "accelerate", "pyarrow.parquet", "matplotlib.figure", "jinja2"],
     "export": ["torch", "transformers", "onnx", "onnxruntime.quantization", "pyarrow.parquet"],
     "evaluate": ["onnxruntime", "tokenizers", "sklearn.svm", "pyarrow.parquet", "matplotlib.figure", "jinja2"],
     "publish": [],
+    "record": [],
 }
 # Bytes above the base image: room for a new pin, none for a second torch.
 LARGEST = {"cpu": 1050e6, "export": 2100e6, "serving": 260e6}

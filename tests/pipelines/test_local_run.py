@@ -16,6 +16,7 @@ from kfp_textclf.components.common.artifacts import sha256_of
 from kfp_textclf.components.common.object_store import open_store
 
 STEPS = [
+    "preflight-run",
     "ingest-dataset",
     "prepare-dataset",
     "compare-dataset",
@@ -23,6 +24,7 @@ STEPS = [
     "export-onnx",
     "evaluate-model",
     "publish-model",
+    "record-run",
 ]
 QUALITY = ("accuracy", "macro_f1", "matthews_correlation")
 
@@ -64,7 +66,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     again = project.run("run")
     assert again.code == 0, again.err
     repeated = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in repeated["steps"]] == [True] * 6 + [False]
+    assert [step["cached"] for step in repeated["steps"]] == [False] + [True] * 6 + [False, False]
     assert repeated["variants"] == metrics["variants"]
     assert repeated["published"] == metrics["published"]
 
@@ -75,7 +77,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert rejected["verdict"] == "reject"
     assert "below the champion's" in rejected["reason"]
     assert rejected["published"] is None
-    assert [step["cached"] for step in rejected["steps"]] == [True, True, False, False, False, False]
+    assert [step["cached"] for step in rejected["steps"]] == [False, True, True] + [False] * 5
     assert "nothing was published" in worse.out
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
 
@@ -114,8 +116,8 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     done = project.run("run", "--set", "evaluate.floor=-1")
     assert done.code == 0, done.err
     resumed = read(project.runs / "latest" / "metrics.json")
-    assert [step["cached"] for step in resumed["steps"]][:4] == [True, True, True, False]
-    log = (project.runs / "latest" / "logs" / "4-train-classifier.log").read_text()
+    assert [step["cached"] for step in resumed["steps"]][1:5] == [True, True, True, False]
+    log = (project.runs / "latest" / "logs" / "5-train-classifier.log").read_text()
     assert re.search(r"^ *resumed from step [1-9]\d* of 325$", log, flags=re.MULTILINE)
     assert not [path for path in checkpoints.rglob("*") if path.is_file()]
 

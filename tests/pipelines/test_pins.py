@@ -4,8 +4,8 @@ import pytest
 import yaml
 from support import md5, run_git
 
+from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.ingest.pin import DatasetPin
 from kfp_textclf.pipelines.params import Dataset
 from kfp_textclf.pipelines.pins import pin_dataset
 

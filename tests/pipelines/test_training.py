@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_textclf.pipelines.generate import PIPELINE_NAMES, generated_files, write_or_check
-from kfp_textclf.pipelines.params import load_params
+from kfp_textclf.pipelines.params import Cluster, load_params
 from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
 
 ROOT = COMPONENTS.parent
@@ -46,7 +46,7 @@ def test_each_parameter_of_params_yaml_is_an_argument_of_the_pipeline_with_the_s
     inputs = documents(PIPELINES / "training.yaml")[0]["root"]["inputDefinitions"]["parameters"]
     arguments = load_params(ROOT / "params.yaml").arguments()
     elsewhere = {"dataset_pin", "train_file", "test_file", "champion_uri"}
-    assert set(inputs) == set(arguments) | elsewhere
+    assert set(inputs) == set(arguments) | elsewhere | set(Cluster.model_fields)
     cluster_default = {
         "base_model",
         "prices",
@@ -65,7 +65,8 @@ def test_publishing_is_never_cached_and_everything_else_is():
         for name, task in dag["tasks"].items()
         if "dag" not in spec["components"][task["componentRef"]["name"]]
     }
-    assert caching.pop("publish-model") is False
+    for task in ("preflight-run", "publish-model", "record-run"):
+        assert caching.pop(task) is False, task
     assert set(caching) == {
         "ingest-dataset",
         "prepare-dataset",

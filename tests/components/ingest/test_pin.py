@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.ingest.pin import DatasetPin
 
 MD5 = "9f19d740a9876212b24bc0dd89b508a1"
 

@@ -10,6 +10,8 @@ from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import checked_key
 from kfp_textclf.components.common.s3 import parse_s3_uri
+from kfp_textclf.components.common.sources import Interrupted, closed
+from kfp_textclf.components.common.transfer import open_source
 
 SCHEMES = ("file", "http", "https", "s3")
 NAME_BYTES = 255  # of one component of a path, on the usual file systems
@@ -86,3 +88,25 @@ def _is_plain(path: str) -> bool:
         return False
     parts = name.split(b"/")
     return not any(re.match(rb"[A-Za-z]:", part) or len(part) > NAME_BYTES for part in parts)
+
+
+def check_pinned(file: PinnedFile) -> None:
+    """Refuse a pinned file that is absent, or of another size; its bytes are not read.
+
+    Raises:
+        UserError: It is so, or its store cannot be asked.
+    """
+    try:
+        answer = open_source(file.uri).open(0, None, "")
+    except Interrupted as error:
+        raise UserError(
+            f"{file.path}: {file.uri} does not answer ({error}); check the store and the network"
+        ) from error
+    except UserError as error:
+        raise type(error)(f"{file.path}: {error}") from error
+    closed(answer)
+    if answer.size is not None and answer.size != file.size:
+        raise UserError(
+            f"{file.path}: {file.uri} holds other bytes ({answer.size} bytes) than pinned (md5 {file.md5}, {file.size} "
+            "bytes); restore the pinned version (make data) or pin the new one (dvc add)"
+        )

@@ -1,0 +1,1 @@
+"""Keep the result of a run where those who submitted it find it."""

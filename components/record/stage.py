@@ -1,0 +1,48 @@
+"""Keep the result of a run where those who submitted it find it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import read_json, verified
+from kfp_textclf.components.common.data_profile import PROFILE
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.object_store import open_store
+
+METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
+
+
+def record(evaluation: str, report: str, summary: str, *, publish_to: str, run_id: str) -> str:
+    """Copy an evaluation's results to ``runs/<run_id>/`` of a store; ``metrics.json`` last, with what the data were.
+
+    Args:
+        evaluation: Directory of an evaluation.
+        report: Its page.
+        summary: Its Markdown.
+        publish_to: ``file://`` or ``s3://`` URI of the model store.
+        run_id: The run's id.
+
+    Returns:
+        URI of ``metrics.json``.
+
+    Raises:
+        UserError: The evaluation is damaged, or the store cannot be written.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id):
+        raise UserError(f"run_id={run_id!r}: is not an id of letters, digits, points and dashes")
+    source = verified(evaluation)
+    content = read_json(source / METRICS)
+    if (source / PROFILE).is_file():
+        content["dataset"] = _dataset(read_json(source / PROFILE))
+    store = open_store(publish_to, "publish_to")
+    files = {PREDICTIONS: source / PREDICTIONS, "report.html": Path(report), "report.md": Path(summary)}
+    for name, file in files.items():
+        store.upload(file, f"runs/{run_id}/{name}")
+    store.write(f"runs/{run_id}/{METRICS}", json.dumps(content, indent=2, ensure_ascii=False).encode())
+    return store.uri_of(f"runs/{run_id}/{METRICS}")
+
+
+def _dataset(profile: dict[str, Any]) -> dict[str, Any]:
+    """Return what the data were, as ``metrics.json`` of a local run says it."""
+    return {**profile["dataset"], "rows": profile["rows"], "classes": len(profile["class_counts"]["train"])}

@@ -1,0 +1,120 @@
+"""A run on a cluster from its submission to its result."""
+
+import contextlib
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from kfp_textclf.components.common.artifacts import write_json
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.objects import NotFound
+from kfp_textclf.pipelines.cluster import Cluster, Connection
+from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, TimedOut, follow
+from kfp_textclf.pipelines.submission import Submission, say, submit
+
+DONE, RUN_FAILED, ENDED_EARLY = 0, 1, 3  # exit codes
+FILES = ("predictions.csv", "report.html", "report.md")
+
+
+def run_on_cluster(
+    connection: Connection, submission: Submission, runs: Path, *, wait: bool, timeout: float, poll: float
+) -> int:
+    """Submit, follow the run and fetch its result.
+
+    Args:
+        connection: Where the server is.
+        submission: What to run.
+        runs: The result goes to ``runs/<run id>/metrics.json``.
+        wait: Follow the run to its end.
+        timeout: Seconds to wait; 0 for ever.
+        poll: Seconds between questions.
+
+    Returns:
+        Exit code: 0 succeeded (or submitted without waiting), 1 failed, 3 cancelled or timed out.
+
+    Raises:
+        UserError: The server refuses.
+    """
+    cluster = Cluster(connection)
+    run_id = submit(cluster, submission)
+    link = cluster.run_link(run_id)
+    print(f"run {run_id}\n{link}", flush=True)
+    if not wait:
+        return DONE
+    steps = submission.package.steps
+    try:
+        status = follow(cluster, run_id, steps, say, timeout, poll)
+    except TimedOut as error:
+        say(f"error: the run has not ended after {timeout / 60:g} min, and goes on: {error}; see {link}")
+        return ENDED_EARLY
+    except KeyboardInterrupt:
+        return _interrupted(cluster, run_id, link)
+    record = {"run_id": run_id, "link": link, "state": status.state, "arguments": submission.arguments}
+    return _conclude(status, record, runs / run_id, link)
+
+
+def _conclude(status: RunStatus, record: dict[str, Any], directory: Path, link: str) -> int:
+    step = status.failed_step
+    if status.state != SUCCEEDED:
+        record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
+    steps = {step.name: {"state": step.state, "seconds": step.seconds} for step in status.steps}
+    directory.mkdir(parents=True, exist_ok=True)
+    result = _result(record, directory) if status.state == SUCCEEDED else None
+    write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})
+    if status.state == SUCCEEDED:
+        verdict = f"{result['verdict']}: {result['reason']}" if result else "the run succeeded"
+        print(f"{verdict}\n{directory / 'metrics.json'}")
+        return DONE
+    if status.state == CANCELED:
+        say(f"error: the run was cancelled; see {link}")
+        return ENDED_EARLY
+    for line in record["error"].splitlines()[:-1]:
+        say(f"  {line}")
+    last = (record["error"].splitlines() or ["no reason given; its log is in the dashboard"])[-1]
+    say(f"error: step {step.name if step else 'unknown'} failed: {last}; see {link}")
+    return RUN_FAILED
+
+
+def _result(record: dict[str, Any], directory: Path) -> dict[str, Any] | None:
+    """Return what the step record_run left in the model store, and copy the files beside it.
+
+    None when there is nothing, or it cannot be read from here.
+    """
+    target = record["arguments"].get("publish_to")
+    if not target:
+        return None
+    place = f"runs/{record['run_id']}"
+    try:
+        models = ModelStore.open(target)
+        stored = models.store.read(f"{place}/metrics.json")
+        if not stored:
+            return None
+        result = json.loads(stored.content)
+        for name in FILES:
+            with contextlib.suppress(NotFound):
+                models.store.download(f"{place}/{name}", directory / name)
+        champion = models.champion() if result["verdict"] == "promote" else None
+        published = {name: champion[name] for name in ("version", "uri", "previous")} if champion else None
+        return {**result, "published": published}
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        say(f"the result cannot be read from here ({error}); it is in the dashboard")
+        return None
+
+
+def _interrupted(cluster: Cluster, run_id: str, link: str) -> int:
+    """Ask whether the run is to end too; without a terminal it goes on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.stdin.isatty():
+        try:
+            answer = input("\nterminate the run on the cluster too? [y/N] ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+        if answer.strip().lower().startswith("y"):
+            cluster.call(cluster.client.terminate_run, run_id)
+            say(f"the run is being terminated: {link}")
+            return ENDED_EARLY
+    say(f"\nthe run goes on: {link}")
+    return ENDED_EARLY
