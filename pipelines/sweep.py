@@ -5,20 +5,11 @@ from typing import Any, NamedTuple
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Model
 
-from kfp_textclf.components import (
-    compare_dataset,
-    evaluate_model,
-    export_onnx,
-    ingest_dataset,
-    preflight_run,
-    prepare_dataset,
-    record_run,
-    select_best,
-    train_candidate,
-)
+from kfp_textclf.components import select_best, train_candidate
 from kfp_textclf.pipelines.final_round import NAME, PARALLELISM, final_round
-from kfp_textclf.pipelines.gate import gate, name_run
+from kfp_textclf.pipelines.gate import name_run
 from kfp_textclf.pipelines.placement import on_cpu_pool, on_gpu_pool
+from kfp_textclf.pipelines.shared_steps import closing_steps, data_steps
 
 
 class SweepOutputs(NamedTuple):
@@ -137,53 +128,36 @@ def sweep(
         hub_secret: Kubernetes secret with HF_TOKEN, for private base models; it need not exist.
         wandb_secret: Kubernetes secret with WANDB_API_KEY; it need not exist.
     """
+    secrets = {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
     pool: dict[str, Any] = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
-    pool |= {"node_selector": node_selector, "tolerations": tolerations}
-    pool |= {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
-    checked = preflight_run(
+    pool |= {"node_selector": node_selector, "tolerations": tolerations, **secrets}
+    ingested, prepared, compared = data_steps(
+        NAME,
         dataset_pin=dataset_pin,
-        base_model=base_model,
         publish_to=publish_to,
-        champion_uri=champion_uri,
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
-    ).set_caching_options(False)  # the world may have changed since
-    on_cpu_pool(
-        checked,
-        NAME,
-        cpu="500m",
-        memory="1Gi",
-        minutes=10,
-        s3_secret=s3_secret,
-        hub_secret=hub_secret,
-        wandb_secret=wandb_secret,
-    )
-    ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
-    on_cpu_pool(ingested, NAME, minutes=120, s3_secret=s3_secret)
-    prepared = prepare_dataset(
-        raw=ingested.outputs["raw"],
-        base_model=base_model,
-        train_file=train_file,
-        test_file=test_file,
-        text_column=text_column,
-        label_column=label_column,
-        header=header,
-        column_order=column_order,
-        multi_label=multi_label,
-        min_examples=min_examples,
-        unseen_labels=unseen_labels,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        max_length=max_length,
-        seed=seed,
+        champion_uri=champion_uri,
         checks=checks,
         limits=limits,
+        preparation={
+            "base_model": base_model,
+            "train_file": train_file,
+            "test_file": test_file,
+            "text_column": text_column,
+            "label_column": label_column,
+            "header": header,
+            "column_order": column_order,
+            "multi_label": multi_label,
+            "min_examples": min_examples,
+            "unseen_labels": unseen_labels,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+            "max_length": max_length,
+            "seed": seed,
+        },
+        secrets=secrets,
     )
-    on_cpu_pool(prepared, NAME, cpu="2", memory="4Gi", minutes=240, s3_secret=s3_secret, hub_secret=hub_secret)
-    compared = compare_dataset(
-        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
-    )
-    on_cpu_pool(compared, NAME, memory="4Gi", s3_secret=s3_secret)
     with dsl.ParallelFor(candidates, name="screening", parallelism=PARALLELISM) as candidate:  # type: ignore[arg-type]
         screened = train_candidate(
             dataset=prepared.outputs["dataset"],
@@ -207,39 +181,23 @@ def sweep(
         prices=prices,
         **pool,
     )
-    exported = export_onnx(model=best.output, dataset=prepared.outputs["dataset"], opset=opset)
-    on_cpu_pool(exported, NAME, cpu="2", memory="8Gi")
-    evaluated = evaluate_model(
+    exported, evaluated = closing_steps(
+        NAME,
+        model=best.output,
         dataset=prepared.outputs["dataset"],
-        onnx=exported.outputs["onnx"],
-        onnx_int8=exported.outputs["onnx_int8"],
-        champion_uri=champion_uri,
-        floor=floor,
-        max_int8_drop=max_int8_drop,
-        min_baseline_gain=min_baseline_gain,
-        max_champion_drop=max_champion_drop,
-        promote_on=promote_on,
-    )
-    on_cpu_pool(evaluated, NAME, cpu="2", memory="8Gi", minutes=240, s3_secret=s3_secret, wandb_secret=wandb_secret)
-    name_run(evaluated)
-    gated = gate(
-        verdict=evaluated.outputs["verdict"],
-        model=exported.outputs["onnx_int8"],
-        evaluation=evaluated.outputs["evaluation"],
+        opset=opset,
         publish_to=publish_to,
         keep_versions=keep_versions,
-        s3_secret=s3_secret,
-        wandb_secret=wandb_secret,
+        judgement={
+            "champion_uri": champion_uri,
+            "floor": floor,
+            "max_int8_drop": max_int8_drop,
+            "min_baseline_gain": min_baseline_gain,
+            "max_champion_drop": max_champion_drop,
+            "promote_on": promote_on,
+        },
+        secrets=secrets,
     )
-    recorded = record_run(
-        evaluation=evaluated.outputs["evaluation"],
-        report=evaluated.outputs["report"],
-        summary=evaluated.outputs["summary"],
-        publish_to=publish_to,
-        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-    ).set_caching_options(False)  # each run has its own id
-    recorded.after(gated)
-    on_cpu_pool(recorded, NAME, cpu="500m", memory="1Gi", s3_secret=s3_secret)
     return SweepOutputs(
         raw=ingested.outputs["raw"],
         dataset=prepared.outputs["dataset"],
