@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kfp.dsl import PIPELINE_JOB_ID_PLACEHOLDER, PipelineTask
+from kfp.dsl import PIPELINE_JOB_ID_PLACEHOLDER
 
 from kfp_textclf.components import (
     compare_dataset,
@@ -30,7 +30,7 @@ def data_steps(
     limits: Any,
     preparation: Mapping[str, Any],
     secrets: Mapping[str, Any],
-) -> tuple[PipelineTask, PipelineTask, PipelineTask]:
+) -> tuple[Any, Any, Any]:
     """Look at what the run will need, then fetch, prepare and compare the data.
 
     Args:
@@ -79,7 +79,7 @@ def closing_steps(
     keep_versions: Any,
     judgement: Mapping[str, Any],
     secrets: Mapping[str, Any],
-) -> tuple[PipelineTask, PipelineTask]:
+) -> tuple[Any, Any]:
     """Export a trained model, evaluate it, publish it if it is good enough, and record what came of it.
 
     Args:
