@@ -18,15 +18,18 @@ app.add_typer(models.app, name="models")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a parameter: train.epochs=2. Repeatable.")]
+Dataset = Annotated[str, typer.Option(help="Data set: a name in params.yaml, or a file.")]
+Runs = Annotated[Path, typer.Option(help="Where runs are kept.")]
+Cache = Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")]
 
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Option(help="Data set: a name in params.yaml, or a file.")] = "",
-    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    dataset: Dataset = "",
+    runs: Runs = Path("runs"),
     params: ParamsFile = Path("params.yaml"),
     settings: Settings = None,
-    cache: Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")] = True,
+    cache: Cache = True,
     runner: Annotated[
         Literal["subprocess", "docker"], typer.Option(help="Run each step here, or in a container of its image.")
     ] = "subprocess",
@@ -42,11 +45,11 @@ def run(
 
 @app.command()
 def sweep(
-    dataset: Annotated[str, typer.Option(help="Data set: a name in params.yaml, or a file.")] = "",
-    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    dataset: Dataset = "",
+    runs: Runs = Path("runs"),
     params: ParamsFile = Path("params.yaml"),
     settings: Settings = None,
-    cache: Annotated[bool, typer.Option(help="Reuse steps that ran before with the same inputs and code.")] = True,
+    cache: Cache = True,
 ) -> None:
     """Try the candidates of the sweep section of params.yaml on this machine, and publish the winner if it is good."""
     from kfp_textclf.pipelines.training_run import run_training
@@ -108,7 +111,7 @@ def compare(
             "experiment, kfp:RUN_ID, or the directory of an offline W&B run.",
         ),
     ],
-    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     html: Annotated[Path | None, typer.Option(help="Write the comparison as a page, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")] = False,
 ) -> None:

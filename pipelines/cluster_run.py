@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import write_json
+from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.objects import NotFound
@@ -53,14 +54,28 @@ def run_on_cluster(
     except KeyboardInterrupt:
         return _interrupted(cluster, run_id, link)
     record = {"run_id": run_id, "link": link, "state": status.state, "arguments": submission.arguments}
-    return _conclude(status, record, runs / run_id, link)
+    spent = _spent(status, submission)
+    return _conclude(status, record, spent, runs / run_id, link)
 
 
-def _conclude(status: RunStatus, record: dict[str, Any], directory: Path, link: str) -> int:
+def _spent(status: RunStatus, submission: Submission) -> dict[str, dict[str, Any]]:
+    """Return state, time and estimated cost of every step; a GPU is known by the label of its pool."""
+    prices = Prices.parse(submission.arguments.get("prices") or {})
+    resources = submission.package.resources(submission.arguments)
+    labels = (submission.arguments.get("node_selector") or {}).values()
+    gpu = next((label for label in map(str, labels) if prices.has(label)), "")
+    spent = {}
+    for step in status.steps:
+        cores, gpus = resources[step.name]
+        used = usage(step.seconds, prices, [gpu] * gpus, cores)
+        spent[step.name] = {"state": step.state, "seconds": step.seconds, **used}
+    return spent
+
+
+def _conclude(status: RunStatus, record: dict[str, Any], steps: dict[str, Any], directory: Path, link: str) -> int:
     step = status.failed_step
     if status.state != SUCCEEDED:
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
-    steps = {step.name: {"state": step.state, "seconds": step.seconds} for step in status.steps}
     directory.mkdir(parents=True, exist_ok=True)
     result = _result(record, directory) if status.state == SUCCEEDED else None
     write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -21,6 +22,7 @@ TYPES = {
     "LIST": (list, "a list, such as [a, b]"),
     "STRUCT": (dict, "a mapping, such as {a: 1}"),
 }
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,22 @@ class Package:
     @property
     def steps(self) -> list[str]:
         """Names of the tasks that run in pods, those of nested pipelines too, in an order that they can run in."""
-        return list(dict.fromkeys(_steps(self.documents[0], self.documents[0]["root"])))
+        return list(dict.fromkeys(name for name, _ in _steps(self.documents[0], self.documents[0]["root"])))
+
+    def resources(self, arguments: dict[str, Any]) -> dict[str, tuple[float, int]]:
+        """Return the CPU cores and the GPUs that every step may use, by its name; 0 cores where it has no limit.
+
+        Args:
+            arguments: Values of the parameters; a parameter of a nested pipeline is the outer one of that name.
+        """
+        executors = self.documents[0]["deploymentSpec"]["executors"]
+        values = {name: parameter.get("defaultValue") for name, parameter in self.parameters.items()} | arguments
+        found = {}
+        for name, label in _steps(self.documents[0], self.documents[0]["root"]):
+            limits = executors[label].get("container", {}).get("resources", {})
+            gpus = limits.get("accelerator", {}).get("resourceCount", "0")
+            found[name] = (_cores(_given(limits.get("resourceCpuLimit", "0"), values)), int(_given(gpus, values) or 0))
+        return found
 
     def without_caching(self) -> "Package":
         """Return the pipeline with caching off in every task, those in conditions, loops and nested pipelines too."""
@@ -132,13 +149,25 @@ def convert(name: str, value: Any, kind: str) -> Any:
     return value
 
 
-def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[str]:
+def _given(value: str, arguments: dict[str, Any]) -> str:
+    """Return a setting, or the argument that it stands for."""
+    parameter = _PARAMETER.fullmatch(value)
+    return str(arguments.get(parameter[1], "")) if parameter else value
+
+
+def _cores(quantity: str) -> float:
+    """Return 0.5 for 500m."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity or 0)
+
+
+def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and executor of every task that runs in a pod."""
     tasks = component.get("dag", {}).get("tasks", {})
     order = TopologicalSorter({name: task.get("dependentTasks", ()) for name, task in tasks.items()}).static_order()
     for name in order:
         inner = spec["components"][tasks[name]["componentRef"]["name"]]
         if "executorLabel" in inner:
-            yield name
+            yield name, inner["executorLabel"]
         else:
             yield from _steps(spec, inner)
 

@@ -80,6 +80,7 @@ def on_gpu_pool(
     kubernetes.add_node_selector_json(task, node_selector)
     kubernetes.add_toleration_json(task, tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=SHM_SIZE)  # noqa: S108
+    kubernetes.add_pod_annotation(task, "karpenter.sh/do-not-disrupt", "true")  # nodes leave when it is done
     return _anywhere(task, pipeline, hours * 60, secrets)
 
 
@@ -92,6 +93,7 @@ def _anywhere(task: PipelineTask, pipeline: str, minutes: int, secrets: dict[str
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "kfp-textclf")
     kubernetes.add_pod_label(task, "kfp-textclf/pipeline", pipeline)
     kubernetes.add_pod_label(task, "kfp-textclf/step", task.name)  # KFP itself labels pods with the run
+    kubernetes.add_pod_label(task, "azure.workload.identity/use", "true")  # on AKS: the role of the service account
     for purpose, name in secrets.items():
         kubernetes.use_secret_as_env(task, name, {key: key for key in SECRETS[purpose]}, optional=True)
     return task

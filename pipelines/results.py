@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
+from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
@@ -14,6 +15,7 @@ from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.components.select.sweep_report import sweep_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
+from kfp_textclf.pipelines.progress import Step
 
 MODELS = ("model", "onnx", "onnx_int8")
 TRACKED = {"train": "model", "evaluate": "evaluation"}  # step: its artifact
@@ -45,7 +47,7 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
         "published": _published(run, evaluation["verdict"]),
         "tracking": {step: run.metadata(name).get("tracking", {}) for step, name in TRACKED.items()},
         "arguments": run.arguments,
-        "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in run.steps],
+        "steps": [_step(step, run) for step in run.steps],
     }
     if run.pipeline == "sweep":
         metrics["sweep"] = _sweep(run)
@@ -63,6 +65,14 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
     write_json(run.directory / "metrics.json", metrics)
     point_latest(run.directory)
     return metrics
+
+
+def _step(step: Step, run: LocalRun) -> dict[str, Any]:
+    """Return how long a step took, and an estimate of what that cost; a step that was reused cost nothing."""
+    trained = run.metadata("model").get("environment", {}) if step.name.startswith("train-") else {}
+    seconds = 0.0 if step.cached else step.seconds
+    used = usage(seconds, Prices.parse(run.arguments["prices"]), trained.get("gpus", ()))
+    return {"name": step.name, "seconds": round(step.seconds, 3), "cached": step.cached, **used}
 
 
 def _link(target: Path, link: Path) -> None:
@@ -156,14 +166,29 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
             f"After cleaning: {rows}; {dataset['classes']} classes.",
         )
     )
-    steps = [(s["name"], "reused" if s["cached"] else Quantity(f"{s['seconds']:.1f} s")) for s in metrics["steps"]]
-    blocks.append(Table("Steps", ("step", "time"), steps))
+    blocks.append(_steps(metrics["steps"]))
     blocks.insert(-3, _curves(run))
     if "sweep" in metrics:
         blocks[2:2] = sweep_blocks(metrics["sweep"]["ranking"], metrics["sweep"]["metric"])
     blocks += comparison_blocks(read_json(run.artifact("comparison") / "comparison.json"))
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks
+
+
+def _steps(steps: list[dict[str, Any]]) -> Table:
+    """Return how long the steps took, and as far as prices are known what that cost."""
+    rows = [
+        (
+            step["name"],
+            "reused" if step["cached"] else Quantity(f"{step['seconds']:.1f} s"),
+            Quantity(f"{step['energy_wh']:.2f} Wh") if "energy_wh" in step else "",
+            Quantity(f"{step['cost']:.4f}") if "cost" in step else "",
+        )
+        for step in steps
+    ]
+    total = sum(step.get("cost", 0.0) for step in steps)
+    note = f"Energy and cost are estimates, by the price table of the parameters: {total:.4f} in all."
+    return Table("Steps", ("step", "time", "energy", "cost"), rows, note)
 
 
 def _curves(run: LocalRun) -> Figure:

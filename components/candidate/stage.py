@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
+from kfp_textclf.components.common.candidates import FAILED, RECORD, TRAINED, UNTRIED
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
-
-RECORD = "candidate.json"
-TRAINED, FAILED, UNTRIED = "trained", "failed", "untried"
 
 
 @dataclass(frozen=True)

@@ -53,16 +53,21 @@ class Prices:
                     raise UserError(f"prices.{name}: {price!r} is no number of 0 or more")
         return cls(**table)
 
+    def has(self, gpu: str) -> bool:
+        """Return whether the table has a price for a GPU of this name."""
+        return _of_gpu(gpu, self.gpu_hour) is not None
 
-def usage(seconds: float, prices: Prices, gpus: Sequence[str] = ()) -> dict[str, float]:
+
+def usage(seconds: float, prices: Prices, gpus: Sequence[str] = (), cores: float | None = None) -> dict[str, float]:
     """Return what a step used: ``cpu_count``, ``gpu_count``, and as far as prices are known ``energy_wh``, ``cost``.
 
     Args:
         seconds: How long the step ran.
         prices: Price table.
-        gpus: Names of the GPUs that it used, as CUDA reports them.
+        gpus: Names of the GPUs that it used, as CUDA reports them or as the price table has them.
+        cores: CPU cores that it could use; those of this process when not given.
     """
-    hours, cores = seconds / 3600, available_cpus()
+    hours, cores = seconds / 3600, available_cpus() if cores is None else cores
     figures = {"cpu_count": float(cores), "gpu_count": float(len(gpus))}
     totals = {
         "energy_wh": _total(cores, prices.watts_per_core, gpus, prices.gpu_watts),
@@ -71,7 +76,7 @@ def usage(seconds: float, prices: Prices, gpus: Sequence[str] = ()) -> dict[str,
     return {**figures, **{name: hours * total for name, total in totals.items() if total is not None}}
 
 
-def _total(cores: int, per_core: float | None, gpus: Sequence[str], per_gpu: Mapping[str, float]) -> float | None:
+def _total(cores: float, per_core: float | None, gpus: Sequence[str], per_gpu: Mapping[str, float]) -> float | None:
     """Return the sum over cores and GPUs; None when one of them has no entry in the table."""
     parts = [_of_gpu(gpu, per_gpu) for gpu in gpus]
     if per_core is None or None in parts:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import atomic_directory, read_json, verified, write_json
+from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
+from kfp_textclf.components.common.candidates import FAILED, RECORD, UNTRIED
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.report import render_html
 from kfp_textclf.components.select.sweep_report import sweep_blocks
-
-RECORD = "candidate.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Selection:
         states = [candidate["state"] for candidate in self.ranking]
         return {
             "candidates": len(states),
-            "failed": states.count("failed"),
+            "failed": states.count(FAILED),
             "best_metric": self.metric,
             "seconds": sum(candidate["seconds"] for candidate in self.ranking),
         }
@@ -67,21 +66,21 @@ def select_best(models: Sequence[str], output: str, *, keep: int, metric: str, a
         raise UserError(f"keep={keep}: must be 1 or more")
     directories = [verified(model) for model in models]
     found = [(read_json(directory / RECORD), directory) for directory in directories]
-    alive = [(record, directory) for record, directory in found if record["state"] != "failed"]
-    failed = [record for record, _ in found if record["state"] == "failed"]
+    alive = [(record, directory) for record, directory in found if record["state"] != FAILED]
+    failed = [record for record, _ in found if record["state"] == FAILED]
     if not alive:
         first = f"the first one: {failed[0]['name']}: {failed[0]['error']}" if failed else "there was none"
         raise UserError(f"all {len(found)} candidates of the sweep failed; {first}")
     sign = 1 if metric == "loss" else -1
     alive.sort(key=lambda pair: sign * pair[0]["metric"])  # stable: equals keep their order
     ranking = [record for record, _ in alive] + failed
-    untried = alive[0][0]["state"] == "untried"
+    untried = alive[0][0]["state"] == UNTRIED
     kept = [record for record, _ in alive[: len(alive) if untried else keep]]
     kept += [record for record, _ in alive if record["name"] == always and record not in kept]
     winner, directory = alive[0]
     with atomic_directory(output, "select_best") as target:
         for file in sorted(directory.iterdir()):
-            if file.name != "manifest.json":
+            if file.name != MANIFEST:
                 _link_or_copy(file, target / file.name)
         write_json(target / "sweep.json", {"winner": winner["name"], "metric": metric, "ranking": ranking})
     subtitle = f"{len(ranking)} candidates, judged by {metric}"

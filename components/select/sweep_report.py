@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kfp_textclf.components.common.candidates import FAILED, TRAINED
 from kfp_textclf.components.common.report import Block, Figure, Table, Verdict
 
 
@@ -14,8 +15,8 @@ def sweep_blocks(ranking: Sequence[dict[str, Any]], metric: str) -> list[Block]:
     from kfp_textclf.components.common import plots
 
     names = swept(ranking)
-    failed = [candidate for candidate in ranking if candidate["state"] == "failed"]
-    trained = [candidate for candidate in ranking if candidate["state"] == "trained"]
+    failed = [candidate for candidate in ranking if candidate["state"] == FAILED]
+    trained = [candidate for candidate in ranking if candidate["state"] == TRAINED]
     best = ranking[0]
     outcome = f"{metric} {best['metric']:.4f} on the validation rows" if trained else "nothing was trained yet"
     lost = f"; {len(failed)} of {len(ranking)} candidates failed: {', '.join(c['name'] for c in failed)}"
@@ -23,7 +24,7 @@ def sweep_blocks(ranking: Sequence[dict[str, Any]], metric: str) -> list[Block]:
         (
             candidate["name"],
             *(str(candidate["parameters"].get(name, "")) for name in names),
-            candidate["metric"] if candidate["state"] == "trained" else candidate["state"],
+            candidate["metric"] if candidate["state"] == TRAINED else candidate["state"],
             f"{candidate['seconds']:.1f} s",
             candidate["error"],
         )
@@ -51,7 +52,7 @@ def importance(ranking: Sequence[dict[str, Any]]) -> dict[str, float]:
     Args:
         ranking: Candidates; those that were not trained are left out.
     """
-    trained = [candidate for candidate in ranking if candidate["state"] == "trained"]
+    trained = [candidate for candidate in ranking if candidate["state"] == TRAINED]
     metrics = np.array([candidate["metric"] for candidate in trained])
     spread = float(metrics.var()) if len(trained) > 1 else 0.0
     found = {}

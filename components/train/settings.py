@@ -120,7 +120,7 @@ def training_arguments(
     import torch
     from transformers import TrainingArguments
 
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(directory),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size // max(1, settings.processes),
@@ -146,3 +146,5 @@ def training_arguments(
         average_tokens_across_devices=False,  # it would multiply a weighted loss by the number of processes
         seed=settings.seed,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # a process has one GPU: no torch.nn.DataParallel over all that it sees
+    return arguments

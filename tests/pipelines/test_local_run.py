@@ -41,6 +41,7 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert metrics["verdict"] == "promote"
     assert [step["name"] for step in metrics["steps"]] == STEPS
     assert not any(step["cached"] for step in metrics["steps"])
+    assert all(step["cost"] > 0 and step["energy_wh"] > 0 for step in metrics["steps"])
     for variant in ("torch", "onnx", "onnx_int8"):
         speed = ("latency_ms_p50", "latency_ms_p99", "rows_per_second", "size_bytes")
         assert all(metrics["variants"][variant][name] > 0 for name in speed)

@@ -11,6 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import params
+from kfp_textclf.pipelines.package import Package
 from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
 
 COMPILED = sorted(PIPELINES.glob("*.yaml"))
@@ -72,6 +73,7 @@ def test_every_executor_has_resources_retries_a_timeout_and_is_not_root(path: Pa
         assert int(settings[name]["securityContext"]["runAsUser"]) == 1000, name
         labels = settings[name]["podMetadata"]["labels"]
         assert {"kfp-textclf/pipeline", "kfp-textclf/step"} <= set(labels), name
+        assert labels["azure.workload.identity/use"] == "true", name
 
 
 @every_pipeline
@@ -92,6 +94,7 @@ def test_pool_of_the_training_is_chosen_when_it_is_submitted(path: Path) -> None
         assert "tolerations" in chosen["tolerations"][0]["tolerationJson"]["componentInputParameter"]
         (shm,) = chosen["emptyDirMounts"]
         assert (shm["mountPath"], shm["medium"]) == ("/dev/shm", "Memory")
+        assert chosen["podMetadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
     for name in set(executors) - set(training):
         assert "accelerator" not in executors[name]["container"]["resources"], name
 
@@ -113,6 +116,15 @@ def test_preflight_comes_before_everything_and_is_never_cached(path: Path) -> No
     first = [name for name, task in root.items() if not task.get("dependentTasks")]
     assert first == ["preflight-run"]
     assert not root["preflight-run"]["cachingOptions"].get("enableCache")
+
+
+def test_resources_of_a_step_follow_the_arguments() -> None:
+    package = Package.load(PIPELINES / "training.yaml")
+    default = package.resources({})
+    assert set(default) == set(package.steps)
+    assert default["train-classifier"] == (4.0, 1)
+    assert default["preflight-run"] == (0.5, 0)
+    assert package.resources({"gpu_count": "2", "cpu": "1500m"}) == {**default, "train-classifier": (1.5, 2)}
 
 
 def test_defaults_of_params_yaml_are_those_of_the_pipelines() -> None:
