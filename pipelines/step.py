@@ -43,10 +43,11 @@ def run_step(name: str) -> None:
     task, content = tasks[name]
     params = load_params(Path("params.yaml"))
     arguments = {**pipeline_arguments(params, Path.cwd(), OUTPUTS), "champion_uri": ""}  # an experiment beats nobody
-    inputs = content.get("inputs", {})
+    component, inputs = getattr(components, task.replace("-", "_")), content.get("inputs", {})
     values: dict[str, Any] = {
         parameter: arguments[source["componentInputParameter"]]
         for parameter, source in inputs.get("parameters", {}).items()
+        if parameter in (component.component_spec.inputs or {})  # the others are for the cluster
     }
     for artifact, source in inputs.get("artifacts", {}).items():
         produced = source["taskOutputArtifact"]
@@ -54,7 +55,7 @@ def run_step(name: str) -> None:
     for artifact in spec["components"][f"comp-{task}"]["outputDefinitions"].get("artifacts", {}):
         values[artifact] = _artifact(spec, task, artifact)
     os.environ.setdefault("WANDB_DIR", str(OUTPUTS))
-    getattr(components, task.replace("-", "_")).python_func(**values)
+    component.python_func(**values)
     if name == "train":
         _write_curves(read_json(Path(values["model"].path) / "training.json")["log"], OUTPUTS / "train")
 

@@ -101,6 +101,7 @@ def pipeline_arguments(
         arguments = {name: value for name, value in arguments.items() if name not in sweep["candidates"][0]}
         kept = {"base_model": params.base_model, "seed": params.seed}
         arguments |= {**sweep, **kept, "metric_for_best_model": params.train.metric_for_best_model}
+        del arguments["processes"]  # of a candidate: one for each GPU
     if not arguments["publish_to"]:
         arguments["publish_to"] = (runs.resolve() / STORE / Path(params.dataset).stem).as_uri()
     if on_cluster:

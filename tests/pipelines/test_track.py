@@ -114,7 +114,7 @@ def test_pipeline_is_tracked_by_run_and_step_and_its_cache_does_not_know(
     second = project.run("run", *QUICK)
     assert second.code == 0, second.err
     again = read((project.runs / "latest") / "metrics.json")
-    assert [step["cached"] for step in again["steps"]] == [True] * 6 + [False]
+    assert [step["cached"] for step in again["steps"]] == [False] + [True] * 6 + [False, False]
     assert KEY not in first.out + first.err + second.out + second.err
     holding = [path for path in project.root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert holding == []
