@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
+from kfp_textclf.components.common.reading import Received
 from kfp_textclf.components.common.transfer import Expected, open_source, transfer
 from kfp_textclf.components.ingest.pin import PinnedFile
 
