@@ -57,6 +57,9 @@ def main(job_file: str) -> None:
 
     from kfp import compiler, components, local
 
+    from kfp_textclf.pipelines import local_cache
+
+    local_cache.install()
     pipeline = getattr(import_module(f"kfp_textclf.pipelines.{job['pipeline']}"), job["pipeline"])
     compiler.Compiler().compile(pipeline, job["compiled"])
     _one_at_a_time(Path(job["compiled"]))
