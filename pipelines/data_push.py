@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from kfp_textclf.components.common.dataset_pin import object_key
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path, open_store
 from kfp_textclf.pipelines.dvc_remotes import resolve_store
@@ -34,7 +35,7 @@ def push_dataset(params: Params, root: Path, store_uri: str) -> list[str]:
     copied = []
     for entry in pin["files"]:
         md5, source = entry["md5"], local_path(entry["uri"], "dataset_pin")
-        key = f"files/md5/{md5[:2]}/{md5[2:]}"
+        key = object_key(md5)
         if store.size(key) is not None:
             continue
         if md5_of(source) != md5:

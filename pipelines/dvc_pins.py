@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kfp_textclf.components.common.dataset_pin import object_key
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import checked_key
 from kfp_textclf.pipelines.git import Tree
@@ -45,7 +46,7 @@ class Pin:
     @property
     def key(self) -> str:
         """Key of its object below a DVC remote or cache."""
-        return f"{'' if self.legacy else 'files/md5/'}{self.md5[:2]}/{self.md5[2:]}"
+        return object_key(self.md5, self.legacy)
 
     def __str__(self) -> str:
         """Return what messages call it."""

@@ -61,6 +61,9 @@ def main(job_file: str) -> None:
 
     from kfp import compiler, components, local
 
+    from kfp_textclf.pipelines import local_cache
+
+    local_cache.install()
     pipeline = getattr(import_module(f"kfp_textclf.pipelines.{job['pipeline']}"), job["pipeline"])
     compiler.Compiler().compile(pipeline, job["compiled"])
     _for_one_machine(Path(job["compiled"]))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kfp_textclf.components.common.dataset_pin import object_key
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.dvc_pins import LOCK, Pin
 from kfp_textclf.pipelines.dvc_remotes import default_remote, dvc_root, resolve_store
@@ -109,7 +110,7 @@ def _unpinned(path: Path, name: str, place: str, sources: Sources) -> dict[str, 
     if not path.is_file() or not sources.store:
         raise UserError(f"{path}: is not pinned by DVC; {fix}")
     md5, size = md5_of(path), path.stat().st_size
-    if object_size(sources.store, f"files/md5/{md5[:2]}/{md5[2:]}") != size:
+    if object_size(sources.store, object_key(md5)) != size:
         raise UserError(f"{path}: is not pinned by DVC, and {place} does not have it (md5 {md5}); {fix}")
     return {"path": name, "md5": md5, "size": size}
 

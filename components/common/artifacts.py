@@ -15,6 +15,7 @@ from kfp_textclf.components.common.objects import checked_key
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+HASHES = ("md5", "sha256")  # a manifest gives one of them at least: md5 where that is what pins the bytes
 
 
 def sha256_of(path: Path) -> str:
@@ -74,7 +75,7 @@ def atomic_directory(
     Args:
         path: The final name. An earlier artifact of that name is replaced.
         producer: The stage that writes, recorded in the manifest.
-        hashes: By relative path, what the block knows already: ``{"sha256": ..., "md5": ...}``; the block may fill it.
+        hashes: By relative path, what the block knows already: ``{"md5": ...}`` or ``{"sha256": ...}``; it may fill it.
 
     Raises:
         UserError: The place cannot be written.
@@ -96,7 +97,7 @@ def atomic_directory(
 
 
 def write_manifest(directory: Path, producer: str, hashes: Mapping[str, Mapping[str, str]] | None = None) -> None:
-    """Write ``manifest.json``: schema version, producer, and the hashes and size in bytes of every other file."""
+    """Write ``manifest.json``: schema version, producer, and a hash and the size in bytes of every other file."""
     known = hashes or {}
     files = {
         name: {
@@ -123,7 +124,7 @@ def verified(path: str | Path) -> Path:
 
 
 def manifest_files(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what a manifest says about every file: sha256, size in bytes, perhaps md5.
+    """Return what a manifest says about every file: size in bytes, and md5 or sha256 or both.
 
     Raises:
         UserError: It is missing, malformed, or names files elsewhere.
@@ -133,7 +134,7 @@ def manifest_files(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: is not a version {SCHEMA_VERSION} manifest; make the artifact again")
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(
-        isinstance(f, dict) and {"sha256", "size"} <= f.keys() for f in files.values()
+        isinstance(f, dict) and "size" in f and f.keys() & HASHES for f in files.values()
     ):
         raise UserError(f"{path}: does not name its files; make the artifact again")
     for name in files:
@@ -149,16 +150,11 @@ def check_file(file: Path, expected: Mapping[str, Any], fix: str) -> None:
     """
     if not file.is_file():
         raise UserError(f"{file}: is missing from the artifact; {fix}")
-    size = file.stat().st_size
-    if size == expected["size"] and sha256_of(file) == expected["sha256"]:
-        return
-    names = [name for name in ("md5", "sha256") if name in expected]
-    actual = ", ".join(f"{name} {_hash_of(file, name)}" for name in names)
-    pinned = ", ".join(f"{name} {expected[name]}" for name in names)
-    raise UserError(
-        f"{file}: differs from its manifest; {fix} (it is {actual}, {size} bytes; expected is {pinned}, "
-        f"{expected['size']} bytes)"
-    )
+    pinned = {name: expected[name] for name in (*HASHES, "size") if name in expected}
+    actual = {name: _hash_of(file, name) for name in HASHES if name in expected} | {"size": file.stat().st_size}
+    if actual != pinned:
+        found, wanted = (", ".join(f"{name} {value}" for name, value in known.items()) for known in (actual, pinned))
+        raise UserError(f"{file}: differs from its manifest; {fix} (it is {found}; expected is {wanted})")
 
 
 def _relative_files(directory: Path) -> list[str]:

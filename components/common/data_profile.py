@@ -26,7 +26,7 @@ class DataProfile:
     """Counts of a prepared data set.
 
     Attributes:
-        dataset: The pin: ``git_rev``, and ``files``: per path size in bytes, sha256, and md5 where known.
+        dataset: The pin: ``git_rev``, and ``files``: per path size in bytes, and md5 or sha256.
         rows: Rows per split.
         class_counts: Rows per split and label.
         counts: Per source: rows read, and rows dropped or changed by each rule.

@@ -41,8 +41,7 @@ class DatasetPin:
 
         Args:
             value: ``{"store": URI, "git_rev": str, "files": [{"path": str, "md5": str, "size": int, "uri": URI?},
-                ...]}``. A file without a URI of its own lies in the store under DVC's key ``files/md5/<first
-                two>/<rest>``.
+                ...]}``. A file without a URI of its own lies in the store under DVC's key, see `object_key`.
 
         Raises:
             UserError: Something is missing or malformed, or a path would leave the data set's directory.
@@ -60,6 +59,11 @@ class DatasetPin:
         return cls(store, str(value.get("git_rev") or ""), files)
 
 
+def object_key(md5: str, legacy: bool = False) -> str:
+    """Return the key of an object below a DVC remote or cache; ``legacy``: as DVC 2 did it."""
+    return f"{'' if legacy else 'files/md5/'}{md5[:2]}/{md5[2:]}"
+
+
 def _pinned_file(entry: Any, store: str) -> PinnedFile:
     if not isinstance(entry, dict):
         raise UserError(f"dataset_pin: {entry!r} is not a file entry with path, md5 and size")
@@ -72,7 +76,7 @@ def _pinned_file(entry: Any, store: str) -> PinnedFile:
         raise UserError(f"dataset_pin: {path}: md5 {md5!r} is not 32 hexadecimal digits; copy it from the .dvc file")
     if not isinstance(size, int | float) or isinstance(size, bool) or not 0 <= size < math.inf or size % 1:
         raise UserError(f"dataset_pin: {path}: size {size!r} is not a number of bytes; copy it from the .dvc file")
-    uri = str(entry.get("uri") or f"{store}/files/md5/{md5[:2]}/{md5[2:]}")
+    uri = str(entry.get("uri") or f"{store}/{object_key(md5)}")
     if uri.partition("://")[0] not in SCHEMES:
         raise UserError(f"dataset_pin: {path}: {uri!r} cannot be fetched; use {', '.join(f'{s}://' for s in SCHEMES)}")
     if uri.startswith("s3://") and not parse_s3_uri(uri, f"dataset_pin: {path}: uri")[1]:

@@ -1,5 +1,6 @@
 """Read one object into a file: in parts at once, resumed where a connection broke, hashed as it arrives."""
 
+import hashlib
 import os
 import random
 import threading
@@ -7,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from kfp_textclf.components.common.digest import Digest, Received
+import numpy as np
+
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.sources import Answer, Interrupted, Source, closed
 
@@ -18,6 +20,15 @@ ATTEMPTS = 6  # in a row that bring less than a chunk
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between attempts; doubled each time
 
 Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Received:
+    """What arrived: bytes, lines and hexadecimal md5."""
+
+    size: int
+    lines: int
+    md5: str
 
 
 class TooLong(Exception):
@@ -34,12 +45,13 @@ class _Part:
 
     position: int
     stop: int | None
+    lines: int = 0
     failures: int = 0
     done: bool = False
 
 
 class Reading:
-    """One attempt at a whole object: workers write its parts, two threads hash what lies there in a row."""
+    """One attempt at a whole object: workers write its parts, the caller hashes what lies there in a row."""
 
     def __init__(self, source: Source, file: int, limit: int | None, report: Report | None) -> None:
         """Prepare to read.
@@ -76,20 +88,16 @@ class Reading:
         if answer.in_parts and self.size is not None:
             first.stop = min(PART, self.size)
             parts += [_Part(start, min(start + PART, self.size)) for start in range(PART, self.size, PART)]
-        digest = Digest()
-        with ThreadPoolExecutor(min(CONNECTIONS, len(parts)) + 1, "transfer") as workers:
+        with ThreadPoolExecutor(min(CONNECTIONS, len(parts)), "transfer") as workers:
             try:
-                other = workers.submit(self._follow, parts, digest.update_rest)
                 for part in parts:
                     workers.submit(self._work, part, answer if part is first else None)
-                size = self._follow(parts, digest.update_md5, self.report)
-                other.result()
+                return self._received(parts)
             finally:
                 self.stopped.set()
                 with self.moved:
                     self.moved.notify_all()
                 workers.shutdown(wait=False, cancel_futures=True)
-        return digest.received(size)
 
     def _work(self, part: _Part, answer: Answer | None) -> None:
         try:
@@ -148,6 +156,7 @@ class Reading:
             fresh = buffer[max(0, count - max(0, here - part.position)) : count]
             while fresh:
                 written = os.pwrite(self.file, fresh, part.position)
+                part.lines += int(np.count_nonzero(np.frombuffer(fresh[:written], np.uint8) == ord("\n")))
                 part.position += written
                 fresh = fresh[written:]
             if self.limit is not None and part.position > self.limit:
@@ -158,19 +167,18 @@ class Reading:
                 self.moved.notify_all()
         return True
 
-    def _follow(self, parts: list[_Part], update: Callable[[memoryview], None], report: Report | None = None) -> int:
-        """Hash the parts in their order, each byte as soon as all before it are there; return how many there are."""
+    def _received(self, parts: list[_Part]) -> Received:
+        """Hash the parts in their order, each byte as soon as all before it are there."""
+        md5, offset = hashlib.md5(usedforsecurity=False), 0
         buffer = memoryview(bytearray(CHUNK))
-        offset = 0
         for part in parts:
             while (there := self._beyond(part, offset)) > offset:
-                chunk = buffer[: min(CHUNK, there - offset)]
-                chunk = chunk[: os.preadv(self.file, [chunk], offset)]
-                update(chunk)
-                offset += len(chunk)
-                if report:
-                    report(offset, self.size or offset)
-        return offset
+                count = os.preadv(self.file, [buffer[: there - offset]], offset)
+                md5.update(buffer[:count])
+                offset += count
+                if self.report:
+                    self.report(offset, self.size or offset)
+        return Received(offset, int(sum(part.lines for part in parts)), md5.hexdigest())
 
     def _beyond(self, part: _Part, offset: int) -> int:
         """Return how far a part is, as soon as that is beyond ``offset`` or the part is complete."""

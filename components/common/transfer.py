@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_textclf.components.common.artifacts import atomic_file
-from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import Conflict
-from kfp_textclf.components.common.reading import Reading, Report, TooLong
+from kfp_textclf.components.common.reading import Reading, Received, Report, TooLong
 from kfp_textclf.components.common.sources import FileSource, Source
 
 SURPLUS = 1 << 20  # bytes over the expected size that are still read, so that a refusal can name their md5

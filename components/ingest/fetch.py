@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from kfp_textclf.components.common.dataset_pin import PinnedFile
-from kfp_textclf.components.common.digest import Received
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.progress import report_progress
+from kfp_textclf.components.common.reading import Received
 from kfp_textclf.components.common.transfer import Expected, open_source, transfer
 
 

@@ -45,6 +45,6 @@ def ingest(dataset_pin: dict[str, Any], output: str) -> IngestedDataset:
     with atomic_directory(output, "ingest_dataset", hashes) as directory:
         for pinned in pin.files:
             received = fetch(pinned, directory / pinned.path)
-            hashes[pinned.path] = {"sha256": received.sha256, "md5": received.md5}
+            hashes[pinned.path] = {"md5": received.md5}
             files[pinned.path] = {"md5": received.md5, "size": received.size, "lines": received.lines}
     return IngestedDataset(pin.store, pin.git_rev, files, sum(pinned.size for pinned in pin.files))

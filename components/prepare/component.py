@@ -80,7 +80,7 @@ def prepare_dataset(
         seed=seed,
         checks=checks,
         limits=limits,
-        pin=raw.metadata,
+        git_rev=str(raw.metadata.get("git_rev") or ""),
     )
     dataset.metadata.update(prepared.metadata())
     write_metrics(metrics, prepared.metrics())

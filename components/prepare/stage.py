@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
+from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, manifest_files, verified, write_json
 from kfp_textclf.components.common.base_models import resolve_base_model
 from kfp_textclf.components.common.data_checks import CheckSettings, Finding, require_passed, summary
 from kfp_textclf.components.common.data_profile import (
@@ -90,7 +89,7 @@ def prepare(
     seed: int = 13,
     checks: Mapping[str, Any] | None = None,
     limits: Mapping[str, Any] | None = None,
-    pin: Mapping[str, Any] | None = None,
+    git_rev: str = "",
 ) -> PreparedDataset:
     """Check, clean, split and tokenise a raw data set, in memory that does not grow with its rows.
 
@@ -112,7 +111,7 @@ def prepare(
         seed: Seed of the splits.
         checks: Level of each check, see `CheckSettings.parse`.
         limits: What each check tolerates.
-        pin: What the ingesting step knows of ``raw``: ``git_rev``, and ``files`` with their md5.
+        git_rev: Git revision that pinned ``raw``, for the profile.
 
     Raises:
         UserError: The data or a parameter is unusable; the message names file and line, or the parameter.
@@ -138,19 +137,8 @@ def prepare(
         findings = [*row_checks.findings(), *set_findings(rows, counts, classes, files, settings)]
         require_passed(findings, settings)
         plain_counts = {source: dict(count) for source, count in counts.items()}
-        dataset = _pin(directory, pin or {})
+        dataset = {"git_rev": git_rev, "files": manifest_files(directory / MANIFEST)}
         return _write(rows, output, base_model, max_length, plain_counts, dataset, (findings, settings))
-
-
-def _pin(directory: Path, pin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the version of the raw data: what its manifest says, and what the ingesting step knows beyond that."""
-    known = pin.get("files") or {}
-    files = {
-        name: {"size": int(file["size"]), "sha256": file["sha256"]}
-        | ({"md5": known[name]["md5"]} if "md5" in known.get(name, {}) else {})
-        for name, file in read_json(directory / MANIFEST)["files"].items()
-    }
-    return {"git_rev": str(pin.get("git_rev") or ""), "files": files}
 
 
 def _write(

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from support import read
 
+from kfp_textclf import components
 from kfp_textclf.pipelines.sources import COMPONENTS
 
 ROOT = COMPONENTS.parent
@@ -123,7 +124,12 @@ def test_every_stage_reads_the_parameters_that_its_component_takes():
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for name, stage in stages.items():
         task = next(t for task, t in spec["root"]["dag"]["tasks"].items() if task.startswith(name))
-        taken = {source["componentInputParameter"] for source in task["inputs"].get("parameters", {}).values()}
+        component = getattr(components, task["taskInfo"]["name"].replace("-", "_")).component_spec.inputs
+        taken = {
+            source["componentInputParameter"]
+            for parameter, source in task["inputs"].get("parameters", {}).items()
+            if parameter in component
+        }
         tracked = {
             leaf for key in stage["params"] for leaf in (params[key] if isinstance(params[key], dict) else [key])
         }

@@ -35,6 +35,47 @@ def test_manifest_names_every_file_with_hash_and_size(tmp_path: Path) -> None:
     assert manifest["files"]["deep/two.bin"] == {"sha256": hashlib.sha256(b"\0\0").hexdigest(), "size": 2}
 
 
+@pytest.mark.parametrize("names", [["md5"], ["sha256"], ["md5", "sha256"]], ids="+".join)
+@pytest.mark.parametrize("damaged", [b"1235", b"12345", b""])
+def test_every_hash_that_a_manifest_gives_is_verified(tmp_path: Path, names: list[str], damaged: bytes) -> None:
+    known: dict[str, dict[str, str]] = {"file": {name: hashlib.new(name, b"1234").hexdigest() for name in names}}
+    with atomic_directory(tmp_path / "a", "test", known) as target:
+        (target / "file").write_bytes(b"1234")
+    assert verified(tmp_path / "a") == tmp_path / "a"
+    (tmp_path / "a" / "file").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a/file: differs from its manifest") as error:
+        verified(tmp_path / "a")
+    for content in (b"1234", damaged):
+        described = ", ".join(f"{name} {hashlib.new(name, content).hexdigest()}" for name in names)
+        assert f"{described}, size {len(content)}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["md5", "sha256"])
+def test_one_false_hash_of_two_is_enough_to_refuse(tmp_path: Path, name: str) -> None:
+    known = {"file": {each: hashlib.new(each, b"1234").hexdigest() for each in ("md5", "sha256")}}
+    known["file"][name] = known["file"][name][::-1]
+    with atomic_directory(tmp_path / "a", "test", known) as target:
+        (target / "file").write_bytes(b"1234")
+    with pytest.raises(UserError, match="differs from its manifest"):
+        verified(tmp_path / "a")
+
+
+@pytest.mark.parametrize("entry", [{"size": 4}, {"size": 4, "crc32": "0"}, {"md5": "0" * 32}, {}, None, "x"], ids=repr)
+def test_manifest_that_pins_nothing_is_refused(tmp_path: Path, entry: object) -> None:
+    directory = artifact(tmp_path / "a", {"file": "1234"})
+    write_json(directory / MANIFEST, {**read_json(directory / MANIFEST), "files": {"file": entry}})
+    with pytest.raises(UserError, match="does not name its files; make the artifact again"):
+        verified(directory)
+
+
+@pytest.mark.parametrize("value", [None, "", 1, []])
+def test_hash_that_is_none_matches_nothing(tmp_path: Path, value: object) -> None:
+    directory = artifact(tmp_path / "a", {"file": "1234"})
+    write_json(directory / MANIFEST, {**read_json(directory / MANIFEST), "files": {"file": {"md5": value, "size": 4}}})
+    with pytest.raises(UserError, match="differs from its manifest"):
+        verified(directory)
+
+
 def test_directory_is_seen_under_its_name_only_when_whole(tmp_path: Path) -> None:
     with atomic_directory(tmp_path / "a", "test") as target:
         (target / "file").write_text("x")

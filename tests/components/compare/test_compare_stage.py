@@ -25,7 +25,7 @@ def run(tmp_path: Path, tiny_model: Path):
     def prepared(name: str, rows: list) -> Path:
         raw = artifact(tmp_path / f"raw-{name}", {"train.csv": as_csv(rows)})
         output = tmp_path / name
-        prepare(str(raw), str(output), base_model=tiny_model.as_uri(), max_length=32, pin={"git_rev": f"rev-{name}"})
+        prepare(str(raw), str(output), base_model=tiny_model.as_uri(), max_length=32, git_rev=f"rev-{name}")
         return output
 
     def call(before: list, now: list, without: tuple[str, ...] = (), **options: Any) -> DatasetComparison:
