@@ -77,6 +77,7 @@ def on_gpu_pool(
     """
     task.set_accelerator_type(gpu_type).set_accelerator_limit(gpu_count)
     task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
+    task.register_pipeline_channels([gpu_type, gpu_count, cpu, memory])  # else kfp passes them into no loop
     kubernetes.add_node_selector_json(task, node_selector)
     kubernetes.add_toleration_json(task, tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=SHM_SIZE)  # noqa: S108

@@ -110,6 +110,22 @@ def test_secrets_are_named_by_parameters_and_may_be_absent(path: Path) -> None:
 
 
 @every_pipeline
+def test_every_parameter_reaches_the_tasks_that_name_it(path: Path) -> None:
+    """In loops and nested pipelines too, where the compiler forgets what only the resources of a task name."""
+    spec, _ = load(path)
+    for component in [spec["root"], *spec["components"].values()]:
+        given = set(component.get("inputDefinitions", {}).get("parameters", {}))
+        iterators = {
+            task.get("parameterIterator", {}).get("itemInput")
+            for task in component.get("dag", {}).get("tasks", {}).values()
+        }
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            for source in task.get("inputs", {}).get("parameters", {}).values():
+                wanted = source.get("componentInputParameter")
+                assert wanted is None or wanted in given | iterators, (name, wanted)
+
+
+@every_pipeline
 def test_preflight_comes_before_everything_and_is_never_cached(path: Path) -> None:
     spec, _ = load(path)
     root = spec["root"]["dag"]["tasks"]
