@@ -9,6 +9,7 @@ import pytest
 from support import artifact, md5, read
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.local_cache import VerifiedCache
 
 STEPS = {  # step: the artifacts it leaves
     "ingest-dataset": {"raw"},
@@ -20,8 +21,17 @@ STEPS = {  # step: the artifacts it leaves
 }
 
 
+def change_a_byte(directory: Path) -> tuple[Path, bytes]:
+    """Damage the largest file of an artifact; return the file and what it held."""
+    file = max((path for path in directory.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    whole = file.read_bytes()
+    position = len(whole) // 2
+    file.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    return file, whole
+
+
 def test_no_damaged_artifact_is_taken_from_the_cache(project: SimpleNamespace):
-    """One byte of one file of each artifact that a cached step left, in a run that would use all of them."""
+    """One byte of one file of each artifact that a cached step left: no other step would notice some of them."""
     command = ("run", "--set", "train.epochs=1", "--set", "evaluate.floor=-1")
     first = project.run(*command)
     assert first.code == 0, first.err
@@ -31,22 +41,24 @@ def test_no_damaged_artifact_is_taken_from_the_cache(project: SimpleNamespace):
     assert {(directory.parent.name, name) for name, directory in cached.items()} == {
         (step, name) for step, names in STEPS.items() for name in names
     }
+    cache = VerifiedCache(str(project.runs / "artifacts" / ".cache"))
+    keys = [entry.stem for entry in Path(cache.cache_root).glob("*.json")]
+    assert len(keys) == len(STEPS)
+    assert all(cache.get(key) for key in keys)
     for name, directory in cached.items():
-        damaged = max((file for file in directory.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-        whole = damaged.read_bytes()
+        damaged, whole = change_a_byte(directory)
         expected = read(directory / "manifest.json")["files"][damaged.relative_to(directory).as_posix()]
-        position = len(whole) // 2
-        damaged.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
-
-        refused = project.run(*command)
-        last = refused.err.strip().splitlines()[-1]
-        assert refused.code == 2, (name, refused.err)
-        assert re.search(rf"{re.escape(str(damaged))}: differs from its manifest; delete .* and run again", last), name
-        assert expected.get("md5", expected.get("sha256")) in last
-        assert "Traceback" not in refused.err
+        pinned = expected.get("md5") or expected["sha256"]
+        line = rf"{re.escape(str(damaged))}: differs from its manifest; delete .* and run again \(it is .*{pinned}.*\)"
+        with pytest.raises(UserError, match=line):
+            [cache.get(key) for key in keys]
+        if name in ("raw", "model"):  # which no later step reads when all are cached
+            refused = project.run(*command)
+            assert refused.code == 2, (name, refused.err)
+            assert re.search(line, refused.err.strip().splitlines()[-1])
+            assert "Traceback" not in refused.err
         if name == "raw":
-            assert f"md5 {md5(whole)}" in last
-            assert f"md5 {md5(damaged.read_bytes())}" in last
+            assert all(f"md5 {md5(content)}" in refused.err for content in (whole, damaged.read_bytes()))
         damaged.write_bytes(whole)
 
     shutil.rmtree(cached["dataset"])  # as the message says
@@ -63,8 +75,6 @@ def test_no_damaged_artifact_is_taken_from_the_cache(project: SimpleNamespace):
 def test_lists_of_artifacts_are_verified_too(tmp_path: Path, damage: str):
     """What a loop collects is an output of many artifacts."""
     from kfp import dsl
-
-    from kfp_textclf.pipelines.local_cache import VerifiedCache
 
     models = [artifact(tmp_path / name, {"model.bin": name}) for name in ("first", "second")]
     report = tmp_path / "report"
