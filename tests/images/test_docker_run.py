@@ -43,7 +43,7 @@ def test_a_run_in_containers_equals_one_in_processes(engine, project: SimpleName
     again = project.run("run", "--runner", "docker")
     assert again.code == 0, again.err
     repeated = read(project.runs / "latest/metrics.json")
-    assert [step["cached"] for step in repeated["steps"]] == [True] * 6 + [False]
+    assert [step["cached"] for step in repeated["steps"]] == [False] + [True] * 6 + [False, False]
 
 
 def test_what_is_wrong_with_the_data_is_one_line_from_a_container_too(project: SimpleNamespace):
