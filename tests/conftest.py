@@ -19,17 +19,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer BERT with a tokenizer of its own: real formats, milliseconds to train."""
-    from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizer, set_seed
 
     directory = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator(tiny_texts(), vocab_size=400, show_progress=False)
-    tokenizer.save_model(str(directory))
+    words = sorted({word for text in tiny_texts() for word in text.lower().split()})
+    letters = sorted(set("".join(words)))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    # A trained vocabulary differs from process to process, and so would what a model learns with it.
+    (directory / "vocab.txt").write_text("\n".join([*vocabulary, *(w for w in words if w not in vocabulary)]) + "\n")
     BertTokenizer(vocab=str(directory / "vocab.txt")).save_pretrained(directory)
     set_seed(0)
     config = BertConfig(
-        vocab_size=400,
+        vocab_size=400,  # more than there are
         hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
