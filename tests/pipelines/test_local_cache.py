@@ -57,8 +57,8 @@ def test_no_damaged_artifact_is_taken_from_the_cache(project: SimpleNamespace):
             assert refused.code == 2, (name, refused.err)
             assert re.search(line, refused.err.strip().splitlines()[-1])
             assert "Traceback" not in refused.err
-        if name == "raw":
-            assert all(f"md5 {md5(content)}" in refused.err for content in (whole, damaged.read_bytes()))
+            if name == "raw":
+                assert all(f"md5 {md5(content)}" in refused.err for content in (whole, damaged.read_bytes()))
         damaged.write_bytes(whole)
 
     shutil.rmtree(cached["dataset"])  # as the message says
