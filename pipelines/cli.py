@@ -132,6 +132,33 @@ def compare(
     print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
+@app.command()
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="The run to report on, as `compare` takes it, whether or not it ended well; further ones are compared "
+            "with it.",
+        ),
+    ],
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="Write the report there, not to standard output.")] = None,
+) -> None:
+    """Describe a run in Markdown for a pull request: verdict, changes against the champion, data, steps, log."""
+    from kfp_textclf.pipelines.run_record import find_record
+    from kfp_textclf.pipelines.run_report import run_report
+
+    text = run_report([find_record(name, runs) for name in names])
+    if not output:
+        print(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}); choose another file") from error
+
+
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
 app.add_typer(track, name="track")
 

@@ -74,6 +74,7 @@ def closing_steps(
     *,
     model: Any,
     dataset: Any,
+    comparison: Any,
     opset: Any,
     publish_to: Any,
     keep_versions: Any,
@@ -86,6 +87,7 @@ def closing_steps(
         pipeline: Name of the pipeline, for the bill.
         model: The trained model.
         dataset: The prepared data set.
+        comparison: What changed since the champion's data.
         opset: ONNX operator set.
         publish_to: URI of the model store.
         keep_versions: How many of the newest published versions to keep.
@@ -113,6 +115,8 @@ def closing_steps(
     )
     recorded = record_run(
         evaluation=evaluated.outputs["evaluation"],
+        model=model,
+        comparison=comparison,
         report=evaluated.outputs["report"],
         summary=evaluated.outputs["summary"],
         publish_to=publish_to,

@@ -185,6 +185,7 @@ def sweep(
         NAME,
         model=best.output,
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         opset=opset,
         publish_to=publish_to,
         keep_versions=keep_versions,

@@ -199,6 +199,7 @@ def training(
         NAME,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         opset=opset,
         publish_to=publish_to,
         keep_versions=keep_versions,

@@ -141,9 +141,21 @@ def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def mistakes(
-    texts: Sequence[str], truth: NDArray[np.int64], probabilities: NDArray[np.float32], labels: Sequence[str]
+    texts: Sequence[str],
+    truth: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    labels: Sequence[str],
+    champion: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the misclassified texts with true and predicted label and probability, the most confident first."""
+    """Return the misclassified texts with true and predicted label and probability, the most confident first.
+
+    Args:
+        texts: The held-out texts.
+        truth: True class of each, shape (rows,).
+        probabilities: Shape (rows, classes).
+        labels: Class names.
+        champion: The champion's label of each text, which is told too; None when there is no champion.
+    """
     predicted = probabilities.argmax(axis=1)
     wrong = [
         {
@@ -151,6 +163,7 @@ def mistakes(
             "label": labels[truth[row]],
             "predicted": labels[predicted[row]],
             "probability": float(probabilities[row].max()),
+            **({"champion": champion[row]} if champion else {}),
         }
         for row in np.flatnonzero(predicted != truth).tolist()
     ]

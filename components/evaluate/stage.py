@@ -26,6 +26,7 @@ from kfp_textclf.components.evaluate.measuring import (
     measure_baselines,
     measure_champion,
     measure_variants,
+    micro_precision_recall,
     micro_roc,
     read_rows,
 )
@@ -86,19 +87,22 @@ def evaluate(
     test = read_rows(data, ["test"])
     measured = measure_variants(verified(onnx), verified(onnx_int8), labels, test)
     baselines = measure_baselines(read_rows(data, ["train", "validation"]), test, labels)
-    champion, comparison = None, None
+    champion = None
     if champion_uri:
-        predicted = measured.probabilities.argmax(axis=1)
-        champion, comparison = measure_champion(champion_uri, labels, test, predicted)
-        champion["comparison"] = asdict(comparison)
-    difference = comparison.metrics[METRIC] if comparison else None
+        champion = measure_champion(champion_uri, labels, test, measured.probabilities.argmax(axis=1))
+    difference = champion.comparison.metrics[METRIC] if champion else None
     decision = judge(measured.variants, baselines, difference, settings or GateSettings())
+    roc = micro_roc(measured.truth, measured.probabilities)
+    precision, recall = micro_precision_recall(measured.truth, measured.probabilities)
+    config = {**asdict(settings or GateSettings()), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
+    with track("evaluate", config) as tracked:
+        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
     content = {
         "rows": len(test.texts),
         "labels": labels,
         "variants": measured.variants,
         "baselines": baselines,
-        "champion": champion,
+        "champion": {**champion.figures, "comparison": asdict(champion.comparison)} if champion else None,
         "verdict": decision.verdict,
         "reason": decision.reason,
         "confusion_matrix": measured.confusion_matrix.tolist(),
@@ -108,7 +112,13 @@ def evaluate(
             "uncalibrated": reliability(softmax(measured.logits), measured.truth),
         },
         "reject_option": reject_option(measured.probabilities, measured.truth),
-        "mistakes": mistakes(test.texts, measured.truth, measured.probabilities, labels),
+        "roc": {"false_positive": roc[0], "true_positive": roc[1]},
+        "precision_recall": {"precision": precision, "recall": recall},
+        "latency_ms": measured.latency_ms,
+        "mistakes": mistakes(
+            test.texts, measured.truth, measured.probabilities, labels, champion.answers if champion else None
+        ),
+        "tracking": {"evaluate": tracked.metadata()},
     }
     with atomic_directory(output, "evaluate_model") as directory:
         write_json(directory / "metrics.json", content)
@@ -119,9 +129,6 @@ def evaluate(
         plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
         plots.save_png(confidence_figure(content), directory / "confidence.png")
         plots.save_png(size_and_speed(measured.variants), directory / "variants.png")
-    config = {**asdict(settings or GateSettings()), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
-    with track("evaluate", config) as tracked:
-        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
     return Evaluation(
@@ -129,7 +136,7 @@ def evaluate(
         reason=decision.reason,
         labels=labels,
         confusion_matrix=content["confusion_matrix"],
-        roc=micro_roc(measured.truth, measured.probabilities),
+        roc=roc,
         variants=measured.variants,
         tracking=tracked.metadata(),
         report_html=render_html(title, subtitle, blocks),

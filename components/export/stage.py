@@ -95,6 +95,7 @@ def export(model: str, dataset: str, onnx_output: str, int8_output: str, *, opse
     reference = {
         "predicted": scored.probabilities.argmax(axis=1).tolist(),
         "size_bytes": torch_bytes,
+        "latency_ms": scored.latency_ms,
         **scored.speed,
     }
     with (
