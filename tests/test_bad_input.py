@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import read
 
 from kfp_textclf.components.common.artifacts import atomic_directory
 
