@@ -160,7 +160,7 @@ def _tracked(run: LocalRun, metrics: dict[str, Any]) -> str:
 
 
 def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
-    blocks = evaluation_blocks(metrics)
+    blocks = [*evaluation_blocks(metrics), _curves(run, metrics["training"]["log"])]
     dataset = metrics["dataset"]
     files = [(path, f["role"], f["rows"], f["md5"]) for path, f in dataset["files"].items()]
     rows = ", ".join(f"{dataset['rows'][split]:,} {split}" for split in SPLITS)
@@ -173,7 +173,6 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
         )
     )
     blocks.append(_steps(metrics["steps"]))
-    blocks.insert(-3, _curves(run, metrics["training"]["log"]))
     if "sweep" in metrics:
         blocks[2:2] = sweep_blocks(metrics["sweep"]["ranking"], metrics["sweep"]["metric"])
     blocks += comparison_blocks(metrics["data_changes"])
@@ -203,7 +202,9 @@ def _curves(run: LocalRun, log: list[dict[str, float]]) -> Figure:
 
     drawing = plots.training_curves(log)
     plots.save_png(drawing, run.directory / "curves.png")
-    return Figure("Training", plots.to_svg(drawing), file="curves.png")
+    last = max((entry for entry in log if "eval_loss" in entry), key=lambda entry: entry["epoch"])
+    words = f"After {last['epoch']:g} epochs: validation loss {last['eval_loss']:.4f}."
+    return Figure("Training", plots.to_svg(drawing), words)
 
 
 def _parameters(arguments: dict[str, Any]) -> list[tuple[str, str]]:

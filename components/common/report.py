@@ -58,13 +58,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a long one folds away."""
+    """A table; a long one folds away, and one of texts may be searched."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
     folded: bool = False
+    searchable: bool = False
     kind: str = "table"
 
 
@@ -84,11 +85,11 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing as SVG text, and the name of the same drawing as a file beside the report."""
+    """A drawing as SVG text, and in words what is to be seen."""
 
     title: str
     svg: str
-    file: str = ""
+    alternative: str = ""
     note: str = ""
     kind: str = "figure"
 
@@ -176,7 +177,7 @@ def _template(suffix: str) -> "Template":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(cell=format_cell, numeric=_is_numeric)
+    environment.filters.update(cell=format_cell, numeric=_is_numeric, anchor=_anchor)
     environment.filters.update(markdown=_markdown_cell, fenced=fenced, link=link)
     return environment.get_template(f"report.{suffix}.j2")
 
@@ -204,6 +205,10 @@ def mermaid_text(text: object) -> str:
 
 def _markdown_cell(value: Cell, longest: int = LONGEST) -> str:
     return inline(format_cell(value), longest)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _is_numeric(value: Cell) -> bool:

@@ -24,7 +24,7 @@ from kfp_textclf.components.evaluate.confidence_report import confidence_blocks
 
 VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
 METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
-MISTAKES_SHOWN = 50
+MISTAKES_SHOWN, MISTAKES_OPEN, LONGEST_TEXT = 300, 20, 500
 
 
 def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
@@ -48,18 +48,19 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
                 ("one text, median", f"{int8['latency_ms_p50']:.2f} ms"),
             ]
         ),
+        *_champion(evaluation["champion"]),
         _comparison(evaluation),
         Figure(
             "Quality, size and speed",
             plots.to_svg(size_and_speed(evaluation["variants"])),
-            file="variants.png",
-            note="Raw text in, label out, tokenising included, on the CPUs of this run.",
+            "The table of the variants holds these figures.",
+            "Raw text in, label out, tokenising included, on the CPUs of this run.",
         ),
-        *_champion(evaluation["champion"]),
-        *confidence_blocks(evaluation, VARIANT_NAMES),
         _classes(evaluation),
-        Heatmap("Confusion matrix of the int8 model", labels, matrix),
+        Heatmap("Confusion matrix, int8", labels, matrix),
         _mistakes(evaluation["mistakes"]),
+        _curves(evaluation),
+        *confidence_blocks(evaluation, VARIANT_NAMES),
     ]
 
 
@@ -134,10 +135,35 @@ def _classes(evaluation: Mapping[str, Any]) -> Table:
 
 
 def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [(m["text"], m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]]
+    rows = [
+        (_shortened(m["text"]), m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]
+    ]
     note = f"The {len(rows)} most confident of {len(mistakes)}." if len(mistakes) > len(rows) else ""
-    title = f"Misclassified texts, int8: {len(mistakes)}"
-    return Table(title, ("text", "true", "predicted", "probability"), rows, note, folded=True)
+    columns, folded = ("text", "true", "predicted", "probability"), len(rows) > MISTAKES_OPEN
+    return Table(f"Misclassified texts, int8: {len(mistakes)}", columns, rows, note, folded, searchable=True)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+def _curves(evaluation: Mapping[str, Any]) -> Figure:
+    """Return how well the probabilities rank all (text, class) pairs, and how the times of single texts vary."""
+    pr, roc = evaluation["precision_recall"], evaluation["roc"]
+    times = evaluation["latency_ms"]
+    drawing = plots.ranking(
+        list(zip(pr["recall"], pr["precision"], strict=True)),
+        list(zip(roc["false_positive"], roc["true_positive"], strict=True)),
+        {
+            name.partition(" (")[0]: list(zip(times[variant], np.linspace(0, 1, len(times[variant])), strict=True))
+            for variant, name in VARIANT_NAMES.items()
+        },
+    )
+    medians = ", ".join(f"{VARIANT_NAMES[name]} {ms[len(ms) // 2]:.2f} ms" for name, ms in times.items())
+    area = float(np.trapezoid(roc["true_positive"], roc["false_positive"]))
+    note = "Left and middle: int8, over all pairs of a text and a class. Right: single texts, in their order of time."
+    words = f"Area under the ROC {area:.4f}. Median time of one text: {medians}."
+    return Figure("Precision and recall, ROC, latency", plots.to_svg(drawing), words, f"{words} {note}")
 
 
 def mistakes(

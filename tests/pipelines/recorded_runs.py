@@ -29,6 +29,9 @@ def metrics(wrong: int = 3, champion_wrong: int | None = 12, text: str = "show m
     matrix = confusion_matrix(truth, predicted, len(labels))
     figures = {**quality(matrix), "size_bytes": 23e6, "latency_ms_p50": 2.0, "latency_ms_p99": 5.0}
     figures["rows_per_second"] = 500.0
+    figures |= dict.fromkeys(("temperature", "uncalibrated_ece", "ece", "brier", "nll"), 0.5)
+    bins = [{"rows": 20, "confidence": 0.5, "accuracy": 0.6}, {"rows": 40, "confidence": 0.9, "accuracy": 0.95}]
+    point = {"threshold": 0.5, "coverage": 1.0, "accuracy": 0.9}
     mistakes = [
         {"text": f"{text} {row}", "label": labels[truth[row]], "predicted": labels[predicted[row]], "probability": 0.9}
         for row in range(wrong)
@@ -58,6 +61,11 @@ def metrics(wrong: int = 3, champion_wrong: int | None = 12, text: str = "show m
         "reason": f"int8 MCC is over the floor {text}",
         "confusion_matrix": matrix.tolist(),
         "mistakes": mistakes,
+        "reliability": {"calibrated": bins, "uncalibrated": bins},
+        "reject_option": {"curve": [point, point], "targets": [{"target": 0.9, **point}, {"target": 0.99}]},
+        "roc": {"false_positive": [0.0, 0.1, 1.0], "true_positive": [0.0, 0.9, 1.0]},
+        "precision_recall": {"precision": [0.5, 1.0], "recall": [1.0, 0.0]},
+        "latency_ms": {name: [1.0, 2.0, 9.0] for name in ("torch", "onnx", "onnx_int8")},
         "dataset": {
             "name": text,
             "git_rev": text,

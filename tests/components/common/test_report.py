@@ -32,7 +32,7 @@ def blocks(text: str) -> list[Block]:
         Table(text, (text, "share"), [(text, Share(0.25))], note=text),
         Table(text, (text,), [(text,)], folded=True),
         Heatmap(text, [text, "b"], [[3, 0], [1, 2]]),
-        Figure(text, plots.to_svg(plots.bars({text: {text: 1.0}})), file="drawing.png", note=text),
+        Figure(text, plots.to_svg(plots.bars({text: {text: 1.0}})), text, text),
     ]
 
 
