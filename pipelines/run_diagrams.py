@@ -1,5 +1,6 @@
 """Drawings of a run that GitHub makes itself, of Mermaid code."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -39,6 +40,6 @@ def learning_curve(content: Mapping[str, Any]) -> list[Block]:
     points = points[:: -(-len(points) // MOST_POINTS)]
     epochs = ", ".join(f"{epoch:g}" for epoch, _ in points)
     values = ", ".join(f"{value:.4f}" for _, value in points)
-    low = min(0.0, *(value for _, value in points))
-    code = f'xychart-beta\n  x-axis "epoch" [{epochs}]\n  y-axis "validation MCC" {low:.2f} --> 1\n  line [{values}]'
+    low = math.floor(10 * min(value for _, value in points)) / 10
+    code = f'xychart-beta\n  x-axis "epoch" [{epochs}]\n  y-axis "validation MCC" {low:.1f} --> 1\n  line [{values}]'
     return [Diagram("Learning curve", code)]

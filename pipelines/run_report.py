@@ -26,6 +26,7 @@ from kfp_textclf.pipelines.run_record import CANCELED, FAILED, SUCCEEDED, RunRec
 
 LONGEST = 60_000  # bytes: GitHub takes comments of 65,536 characters
 LAST_LINES, LOG_LINES = 15, 200
+SPLITS = ("train", "validation", "test")
 VARIANTS = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
 
 
@@ -51,6 +52,7 @@ def run_report(records: Sequence[RunRecord]) -> str:
             sections.append(Section(name, found, rank))
 
     content, others = record.content, records[1:]
+    add("places", 2, lambda: _places(record))
     if record.state != SUCCEEDED:
         add("failure", 1, lambda: _failure(record))
     elif content:
@@ -62,7 +64,6 @@ def run_report(records: Sequence[RunRecord]) -> str:
     add("data", 4, lambda: _data(content))
     add("time and cost", 5, lambda: _steps(record))
     add("learning curve", 8, lambda: learning_curve(content))
-    add("places", 2, lambda: _places(record))
     add("parameters", 9, lambda: _parameters(content))
     add("log", 10, lambda: _log(record))
     notes = [record.problem, f"The record of the run lacks what these need: {', '.join(missing)}." if missing else ""]
@@ -105,7 +106,8 @@ def _subtitle(record: RunRecord) -> str:
     dataset = record.content.get("dataset")
     parts = []
     if isinstance(dataset, dict) and isinstance(dataset.get("rows"), dict):
-        rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items() if isinstance(count, int))
+        counts = [(split, dataset["rows"].get(split)) for split in SPLITS]
+        rows = ", ".join(f"{count:,} {split}" for split, count in counts if isinstance(count, int))
         parts.append(f"Data{' ' + str(dataset['name']) if dataset.get('name') else ''}: rows {rows}.")
     arguments = record.content.get("arguments")
     if isinstance(arguments, dict) and arguments.get("base_model"):
@@ -239,8 +241,10 @@ def _steps(record: RunRecord) -> list[Block]:
         for step in record.steps
     ]
     total = sum(step.seconds or 0.0 for step in record.steps if not step.cached)
-    cost = sum(step.cost or 0.0 for step in record.steps)
-    note = f"In all {total:,.0f} s; cost {cost:.4f}, by the price table of the parameters." if total else ""
+    costs = [step.cost for step in record.steps if step.cost is not None]
+    note = f"In all {total:,.0f} s." if total else ""
+    if costs:
+        note += f" Cost {sum(costs):.4f}, by the price table of the parameters."
     return [steps_diagram(record.steps), Table("", ("step", "state", "time", "energy", "cost"), rows, note)]
 
 
