@@ -152,7 +152,7 @@ def test_comparing_raw_data_alone_corrupts_a_quantised_graph(plainly_quantised: 
     graph = onnx.ModelProto.FromString(plainly_quantised.SerializeToString())
     assert sum(not tensor.raw_data for tensor in graph.graph.initializer) > 5
     assert pairwise_deduplicated(graph) > 5
-    with pytest.raises(Exception, match="INVALID_GRAPH"):
+    with pytest.raises(Exception, match=r"INVALID_GRAPH|Type Error"):
         logits(graph)
 
 
@@ -162,22 +162,21 @@ def test_sharing_a_quantised_graph_changes_no_answer(plainly_quantised: onnx.Mod
     np.testing.assert_array_equal(logits(graph), logits(plainly_quantised))
 
 
-@pytest.mark.parametrize(("variant", "limit"), [("int8", 0.3), ("int4", 0.16), ("fp16", 0.52)])
-def test_model_that_is_all_weights_must_reach_the_ratio(variant: str, limit: float) -> None:
+@pytest.mark.parametrize(("variant", "ratio"), [("int8", 0.3), ("int4", 0.2), ("fp16", 0.52)])
+def test_model_that_is_all_weights_must_reach_the_ratio(variant: str, ratio: float) -> None:
     weight = numpy_helper.from_array(np.ones((300, 400), dtype=np.float32), "w")
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [], [], [weight])
-    model = helper.make_model(graph)
-    check_size(variant, int(limit * model.ByteSize()), model)
+    model = helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [], [], [weight]))
     with pytest.raises(RuntimeError, match=f"{variant}: .* weights stayed in fp32"):
-        check_size(variant, int(limit * model.ByteSize()) + 1, model)
+        check_size(variant, int(ratio * model.ByteSize()), model)
 
 
-def test_tiny_model_must_lose_a_third_of_its_weights(albert: onnx.ModelProto) -> None:
-    weights = weight_bytes(albert)
-    assert 0 < weights < 0.95 * albert.ByteSize()
-    check_size("int8", albert.ByteSize() - weights // 3 - 1, albert)
+def test_tiny_model_may_be_larger_by_what_is_not_weights(albert: onnx.ModelProto) -> None:
+    weights, full = weight_bytes(albert), albert.ByteSize()
+    assert 0 < weights < 0.95 * full
+    limit = int(0.27 * weights + 3 * (full - weights))
+    check_size("int8", limit, albert)
     with pytest.raises(RuntimeError, match="weights stayed in fp32"):
-        check_size("int8", albert.ByteSize() - weights // 4, albert)
+        check_size("int8", limit + 1, albert)
 
 
 def test_nodes_to_keep_stay_in_fp32(albert: onnx.ModelProto) -> None:
