@@ -132,6 +132,17 @@ def compare(
     print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
+@app.command()
+def post(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")],
+    title: Annotated[str, typer.Option(envvar="GITHUB_WORKFLOW", help="What tells its comment from others.")] = "",
+) -> None:
+    """In a GitHub workflow: put a report into the run's summary and the pull request's comment."""
+    from kfp_textclf.pipelines.posting import post as publish
+
+    publish(report, title)
+
+
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
 app.add_typer(track, name="track")
 

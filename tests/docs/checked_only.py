@@ -16,7 +16,7 @@ from kfp_textclf.pipelines.cli import app
 NOT_RUN = (
     (r"^(kind|helm|eksctl) ", "needs a cluster or a cloud account"),
     (r"^(\S*/)?kubectl (apply|create|diff|wait|port-forward|get|logs|delete|describe)\b", "needs a cluster"),
-    (r"^manifests/overlays/kind/fake-gpu", "needs a cluster"),
+    (r"^manifests/overlays/kind/fake-gpu|^SETTINGS=.* \.ci/submit", "needs a cluster"),
     (r"^make data\b", "needs the public network: tests/data"),
     (r"^make \S+ .*\bDATASET=atis", "needs the ATIS texts, which are not part of this repository"),
     (

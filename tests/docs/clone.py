@@ -14,6 +14,7 @@ from kfp_textclf.pipelines.sources import CHECKOUT
 def fresh_clone(directory: Path) -> Path:
     """Clone this checkout, with what is not committed yet, as ``make install`` would leave it."""
     run_git(CHECKOUT, "clone", "-q", "--no-local", str(CHECKOUT), str(directory))
+    run_git(directory, "checkout", "-q", "-B", "main")
     changed = run_git(CHECKOUT, "ls-files", "-z", "--modified", "--others", "--exclude-standard").split("\0")
     for name in filter(None, changed):
         target = directory / name

@@ -71,6 +71,12 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert repeated["variants"] == metrics["variants"]
     assert repeated["published"] == metrics["published"]
 
+    judged = project.run("run", "--set", "publish.publish_promoted=false")
+    assert judged.code == 0, judged.err
+    unpublished = read(project.runs / "latest" / "metrics.json")
+    assert (unpublished["verdict"], unpublished["published"]) == ("promote", None)
+    assert "publish-model" not in [step["name"] for step in unpublished["steps"]]
+
     untrained = ["--set", "train.epochs=1", "--set", "train.learning_rate=1e-6", "--set", "evaluate.floor=-1"]
     worse = project.run("run", *untrained)
     assert worse.code == 0, worse.err
