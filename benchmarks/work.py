@@ -85,7 +85,7 @@ def _config(name: str) -> Any:
     from transformers import AlbertConfig, BertConfig, DistilBertConfig
 
     if name == "albert":  # the defaults of this class are those of albert-xxlarge
-        sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+        sizes: dict[str, Any] = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
         return AlbertConfig(**sizes, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
     return {"bert": BertConfig, "distilbert": DistilBertConfig}[name]()
 
@@ -129,5 +129,6 @@ def _prepare(name: str, directory: Path) -> None:
     shutil.rmtree(raw, ignore_errors=True)
     pin, names = pin_dataset(files[dataset_name()], ROOT)
     ingest(pin, str(raw))
-    prepare(str(raw), str(directory), base_model=base_model(name), unseen_labels="drop", **names)
+    options: dict[str, Any] = {**names, "unseen_labels": "drop"}
+    prepare(str(raw), str(directory), base_model=base_model(name), **options)
     shutil.rmtree(raw)
