@@ -133,14 +133,15 @@ def compare(
 
 
 @app.command()
-def post(
-    report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")],
-    title: Annotated[str, typer.Option(envvar="GITHUB_WORKFLOW", help="What tells its comment from others.")] = "",
-) -> None:
+def post(report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")]) -> None:
     """In a GitHub workflow: put a report into the run's summary and the pull request's comment."""
     from kfp_textclf.pipelines.posting import post as publish
 
-    publish(report, title)
+    try:
+        text = report.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{report}: cannot be read ({error.strerror}); write it first: kfp-textclf report") from error
+    publish(text)
 
 
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")

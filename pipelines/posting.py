@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.errors import UserError
-
 LONGEST_COMMENT = 65_000  # characters: GitHub takes 65,536, and cml adds its mark
 LONGEST_SUMMARY = 1_000_000  # bytes: GitHub takes 1 MiB for each step
 SECONDS = 120  # that a command may take
@@ -23,27 +21,19 @@ class NotPosted(Exception):
     """Why a comment was not written, in one line."""
 
 
-def post(report: Path, title: str) -> None:
-    """Post a report, and say where to, or why not: that fails nothing.
+def post(text: str) -> None:
+    """Post a report, and say where it is, or why it is nowhere: that fails nothing.
 
     Args:
-        report: Markdown file.
-        title: What tells the comment from others of the pull request: the name of the workflow.
-
-    Raises:
-        UserError: There is no such report.
+        text: Markdown.
     """
-    try:
-        text = report.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"{report}: cannot be read ({error.strerror}); write it first: kfp-textclf report") from error
     try:
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             _append(Path(summary), text)
     except OSError as error:
         print(f"note: not in the summary of the run: {error}")
     try:
-        print(f"comment: {_comment(text, title or 'kfp-textclf')}")
+        print(f"comment: {_comment(text, os.environ.get('GITHUB_WORKFLOW') or 'kfp-textclf')}")
     except (NotPosted, OSError) as error:
         print(f"note: no comment: {error}")
 
