@@ -50,6 +50,9 @@ dev-s3: $(READY) ## Run an S3 server here until Ctrl-C, and print how to reach i
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
 
+bench: $(READY) ## Measure against other ways and write docs/performance.md [ONLY="training quality"]
+	@$(BIN)/python benchmarks/run.py $(ONLY)
+
 bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
 
