@@ -121,6 +121,9 @@ bench-preemption: $(READY) ## Kill a training at random moments, again and again
 bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
+docs-assets: $(READY) ## Make the pictures of the documentation from runs on the sample and on ATIS
+	@$(BIN)/python docs/make_assets.py
+
 manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
 	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))
 
