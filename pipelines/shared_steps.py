@@ -74,8 +74,9 @@ def closing_steps(
     *,
     model: Any,
     dataset: Any,
-    opset: Any,
+    exporting: Mapping[str, Any],
     publish_to: Any,
+    publish_promoted: Any,
     keep_versions: Any,
     judgement: Mapping[str, Any],
     secrets: Mapping[str, Any],
@@ -86,8 +87,9 @@ def closing_steps(
         pipeline: Name of the pipeline, for the bill.
         model: The trained model.
         dataset: The prepared data set.
-        opset: ONNX operator set.
+        exporting: All other arguments of export_onnx.
         publish_to: URI of the model store.
+        publish_promoted: Publish a model that was promoted.
         keep_versions: How many of the newest published versions to keep.
         judgement: All other arguments of evaluate_model.
         secrets: Names of Kubernetes secrets, see `placement.SECRETS`.
@@ -96,7 +98,7 @@ def closing_steps(
         The steps that exported and evaluated the model.
     """
     s3, s3_and_wandb = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "wandb_secret")
-    exported = export_onnx(model=model, dataset=dataset, opset=opset)
+    exported = export_onnx(model=model, dataset=dataset, **exporting)
     on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
         dataset=dataset, onnx=exported.outputs["onnx"], onnx_int8=exported.outputs["onnx_int8"], **judgement
@@ -108,6 +110,7 @@ def closing_steps(
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         **s3_and_wandb,
     )
