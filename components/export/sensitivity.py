@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.common.encoding import TextEncoder
+from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.export.quantisation import quantise_int8
 
 if TYPE_CHECKING:
