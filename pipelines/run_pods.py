@@ -70,7 +70,7 @@ class Pods:
         here = urlsplit(self._connection.host).hostname in ("localhost", "127.0.0.1", "::1")
         if not self._connection.kube_context and not here:
             return None
-        settings = client.Configuration()
+        settings: Any = client.Configuration()
         settings.retries = False
         try:
             config.load_kube_config(context=self._connection.kube_context or None, client_configuration=settings)
