@@ -132,6 +132,18 @@ def compare(
     print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
+@app.command()
+def post(report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")]) -> None:
+    """In a GitHub workflow: put a report into the run's summary and the pull request's comment."""
+    from kfp_textclf.pipelines.posting import post as publish
+
+    try:
+        text = report.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{report}: cannot be read ({error.strerror}); write it first: kfp-textclf report") from error
+    publish(text)
+
+
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
 app.add_typer(track, name="track")
 

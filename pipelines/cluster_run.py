@@ -112,7 +112,8 @@ def _result(record: dict[str, Any], directory: Path) -> dict[str, Any] | None:
         for name in FILES:
             with contextlib.suppress(NotFound):
                 models.store.download(f"{place}/{name}", directory / name)
-        champion = models.champion() if result["verdict"] == "promote" else None
+        publishing = result["verdict"] == "promote" and record["arguments"].get("publish_promoted", True)
+        champion = models.champion() if publishing else None
         published = {name: champion[name] for name in ("version", "uri", "previous")} if champion else None
         return {**result, "published": published}
     except (UserError, ValueError, KeyError, TypeError) as error:

@@ -105,6 +105,7 @@ class Publish(_Section):
     """Parameters of ``publish_model``."""
 
     publish_to: str = ""
+    publish_promoted: bool = True
     keep_versions: int = Field(default=0, ge=0)
 
 

@@ -78,6 +78,7 @@ def closing_steps(
     dataset: Any,
     opset: Any,
     publish_to: Any,
+    publish_promoted: Any,
     keep_versions: Any,
     judgement: Mapping[str, Any],
     secrets: Mapping[str, Any],
@@ -90,6 +91,7 @@ def closing_steps(
         dataset: The prepared data set.
         opset: ONNX operator set.
         publish_to: URI of the model store.
+        publish_promoted: Publish a model that was promoted.
         keep_versions: How many of the newest published versions to keep.
         judgement: All other arguments of evaluate_model.
         secrets: Names of Kubernetes secrets, see `placement.SECRETS`.
@@ -110,6 +112,7 @@ def closing_steps(
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         **s3_and_wandb,
     )

@@ -64,6 +64,7 @@ def sweep(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpu_count: str = "1",
@@ -114,6 +115,7 @@ def sweep(
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
+        publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
@@ -187,6 +189,7 @@ def sweep(
         dataset=prepared.outputs["dataset"],
         opset=opset,
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
             "champion_uri": champion_uri,

@@ -76,6 +76,7 @@ def training(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpu_count: str = "1",
@@ -131,6 +132,7 @@ def training(
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         gpu_type: Resource that the nodes of the GPU pool offer.
@@ -201,6 +203,7 @@ def training(
         dataset=prepared.outputs["dataset"],
         opset=opset,
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
             "champion_uri": champion_uri,

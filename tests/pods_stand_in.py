@@ -16,6 +16,7 @@ class Task:
     Attributes:
         name: Its name.
         state: As the server says it; None for one that Argo left out.
+        error: What the pipeline server says of its failure, if ever it does.
         waits: Why its pod waits. The server says that the step runs and its pod is pending; Kubernetes alone says why.
         stuck: Reason of a container that waits, such as ``ImagePullBackOff``.
         log: What its pod printed.
@@ -26,6 +27,7 @@ class Task:
 
     name: str
     state: str | None
+    error: str = ""
     waits: str = ""
     stuck: str = ""
     log: str = ""
@@ -39,7 +41,8 @@ def nodes(tasks: list[Task]) -> list[dict[str, Any]]:
     details = [_node("run-abc", None), _node("root-driver", "SUCCEEDED")]
     for task in tasks:
         details.append(_node(f"{task.name}-driver", task.driver))
-        details.append(_node(task.name, task.state, seconds=task.seconds, children=("executor",)))
+        error = {"error": {"code": 2, "message": task.error}} if task.error else {}
+        details.append({**_node(task.name, task.state, seconds=task.seconds, children=("executor",)), **error})
         if task.state:
             pod = "PENDING" if task.waits or task.stuck else task.state
             details.append(_node("executor", "RUNNING" if pod == "PENDING" else pod))

@@ -86,6 +86,12 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert "nothing was published" in worse.out
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
 
+    judged = project.run("run", "--set", "publish.publish_promoted=false")
+    assert judged.code == 0, judged.err
+    unpublished = read(project.runs / "latest" / "metrics.json")
+    assert (unpublished["verdict"], unpublished["published"]) == ("promote", None)
+    assert "publish-model" not in [step["name"] for step in unpublished["steps"]]
+
 
 def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNamespace):
     runs = project.root / "my 100%25 runs"
