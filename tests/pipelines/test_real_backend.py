@@ -1,7 +1,7 @@
 """What `test_submit` and `test_schedule` hold against the stand-in, against a real server: ``KFP_ENDPOINT``.
 
 ``KFP_NAMESPACE`` and the credentials are those of the command line. ``KFP_TEST_IMAGE`` is an image that the cluster's
-nodes can pull, with Python and kfp; the CPU image of the release if not set. With ``KFP_TEST_STORE``, an ``s3://`` URI that is
+nodes can pull, with Python and kfp; the CPU image of the release if not set. With ``KFP_TEST_STORE``, an ``s3://`` URI
 reached from here (``AWS_*``) and from pods (the secrets of `placement` or a role of theirs), and the images of the
 release on the nodes, the whole training pipeline runs on a CPU.
 """
