@@ -19,7 +19,7 @@ from kfp_textclf.components.common.hardware import available_cpus
 
 BATCH_SIZE = 32
 CALIBRATION = "calibration.json"  # of a model directory
-ONNX_FILES = ("model.int8.onnx", "model.onnx")  # in order of preference
+ONNX_FILES = ("model.int8.onnx", "model.int4.onnx", "model.fp16.onnx", "model.onnx")  # in order of preference
 
 
 class Classifier:
@@ -217,4 +217,6 @@ def onnx_file(directory: Path) -> Path:
     for name in ONNX_FILES:
         if (directory / name).is_file():
             return directory / name
-    raise UserError(f"{directory}: holds neither {' nor '.join(ONNX_FILES)}; name the directory of an exported model")
+    raise UserError(
+        f"{directory}: holds neither {ONNX_FILES[0]} nor {ONNX_FILES[-1]}; name the directory of an exported model"
+    )
