@@ -170,7 +170,8 @@ def _column(path: Path, name: str) -> list[str]:
 
 def _max_difference(torch_classifier: TorchClassifier, fp32: OnnxClassifier, texts: list[str]) -> float:
     """Return the largest difference of a logit, over padded batches and single texts."""
-    batches = [batch for part in (texts, texts[:1]) for _, batch in torch_classifier.encoder.batches(part)]
+    parts = [torch_classifier.encoder.encode(part) for part in (texts, texts[:1])]
+    batches = [part.padded(rows) for part in parts for rows in part.batches()]
     differences = [np.abs(torch_classifier.logits(b) - fp32.logits(b)).max() for b in batches]
     worst = float(max(differences))
     if not worst <= MAX_DIFFERENCE:
