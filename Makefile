@@ -15,8 +15,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DVC_NO_ANALYTICS := 1
 
 # Arguments of the image build that are given on the command line or in the environment; they may be empty.
-BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
-    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))'))
+BUILD_ARGS := $(foreach name,BASE_IMAGE PACKAGED_MODEL,\
+    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))')) \
+    $(if $(TORCH_INDEX),--build-arg 'TORCH_INDEX=$(TORCH_INDEX)')
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 # What a change of makes other images, as git names it; tests/workflows compares it with pipelines/sources.py.
 IMAGE_INPUTS := .dockerignore LICENSE constraints.txt images/Dockerfile images/install pyproject.toml components \
