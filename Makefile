@@ -15,8 +15,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DVC_NO_ANALYTICS := 1
 
 # Arguments of the image build that are given on the command line or in the environment; they may be empty.
-BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
-    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))'))
+BUILD_ARGS := $(foreach name,BASE_IMAGE PACKAGED_MODEL,\
+    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))')) \
+    $(if $(TORCH_INDEX),--build-arg 'TORCH_INDEX=$(TORCH_INDEX)')
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 # What a change of makes other images, as git names it; tests/workflows compares it with pipelines/sources.py.
 IMAGE_INPUTS := .dockerignore LICENSE constraints.txt images/Dockerfile images/install pyproject.toml components \
@@ -55,6 +56,9 @@ dev-s3: $(READY) ## Run an S3 server here until Ctrl-C, and print how to reach i
 
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
+
+bench: $(READY) ## Measure against other ways and write docs/performance.md [ONLY="training quality"]
+	@$(BIN)/python benchmarks/run.py $(ONLY)
 
 bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
@@ -117,6 +121,9 @@ bench-preemption: $(READY) ## Kill a training at random moments, again and again
 
 bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
+
+docs-assets: $(READY) ## Make the pictures of the documentation from runs on the sample and on ATIS
+	@$(BIN)/python docs/make_assets.py
 
 manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
 	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))

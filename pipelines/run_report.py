@@ -17,6 +17,7 @@ from kfp_textclf.components.common.report import (
 )
 from kfp_textclf.components.common.significance import METRICS, in_words
 from kfp_textclf.components.compare.comparison_report import comparison_blocks
+from kfp_textclf.components.evaluate.evaluation_report import variant_names
 from kfp_textclf.pipelines import run_changes
 from kfp_textclf.pipelines.advice import advice
 from kfp_textclf.pipelines.compare import compare_runs
@@ -27,7 +28,6 @@ from kfp_textclf.pipelines.run_record import CANCELED, FAILED, SUCCEEDED, RunRec
 LONGEST = 60_000  # bytes: GitHub takes comments of 65,536 characters
 LAST_LINES, LOG_LINES = 15, 200
 SPLITS = ("train", "validation", "test")
-VARIANTS = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
 
 
 def run_report(records: Sequence[RunRecord]) -> str:
@@ -201,13 +201,13 @@ def _reference(content: Mapping[str, Any], others: Sequence[RunRecord]) -> run_c
 def _variants(content: Mapping[str, Any]) -> Table:
     rows: list[Sequence[Any]] = [
         (
-            VARIANTS[name],
+            name,
             *(figures[metric] for metric in NAMES),
             Quantity(format_bytes(figures["size_bytes"])),
             Quantity(f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}"),
             round(figures["rows_per_second"]),
         )
-        for name, figures in ((name, content["variants"][name]) for name in VARIANTS)
+        for name, figures in ((name, content["variants"][variant]) for variant, name in variant_names(content).items())
     ]
     for name, figures in content["baselines"].items():
         rows.append((f"baseline {name}", *(figures[metric] for metric in NAMES), "", "", ""))

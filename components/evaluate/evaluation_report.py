@@ -22,7 +22,14 @@ from kfp_textclf.components.common.report import (
 from kfp_textclf.components.common.significance import Difference, in_words
 from kfp_textclf.components.evaluate.confidence_report import confidence_blocks
 
-VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
+VARIANT_NAMES = {
+    "torch": "PyTorch fp32",
+    "onnx": "ONNX fp32",
+    "onnx_int8": "ONNX int8",
+    "onnx_int4": "ONNX int4",
+    "onnx_fp16": "ONNX fp16",
+    "onnx_fp32": "ONNX fp32 again",
+}
 METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
 MISTAKES_SHOWN, MISTAKES_OPEN, LONGEST_TEXT = 300, 20, 500
 
@@ -33,22 +40,23 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     Args:
         evaluation: What `stage.evaluate` writes as ``metrics.json``.
     """
-    int8, best_baseline = evaluation["variants"]["onnx_int8"], _best(evaluation["baselines"])
+    kind, best_baseline = shipped_kind(evaluation), _best(evaluation["baselines"])
+    judged = evaluation["variants"][evaluation["shipped"]]
     promoted = evaluation["verdict"] == "promote"
     matrix, labels = evaluation["confusion_matrix"], evaluation["labels"]
     return [
         Verdict("Promote" if promoted else "Reject", evaluation["reason"], promoted),
         Facts(
             [
-                ("accuracy, int8", int8["accuracy"]),
-                ("MCC, int8", int8["matthews_correlation"]),
-                ("macro F1, int8", int8["macro_f1"]),
+                (f"accuracy, {kind}", judged["accuracy"]),
+                (f"MCC, {kind}", judged["matthews_correlation"]),
+                (f"macro F1, {kind}", judged["macro_f1"]),
                 ("best baseline MCC", best_baseline),
-                ("model file", format_bytes(int8["size_bytes"])),
-                ("one text, median", f"{int8['latency_ms_p50']:.2f} ms"),
+                ("model file", format_bytes(judged["size_bytes"])),
+                ("one text, median", f"{judged['latency_ms_p50']:.2f} ms"),
             ]
         ),
-        *_champion(evaluation["champion"]),
+        *_champion(evaluation["champion"], kind),
         _comparison(evaluation),
         Figure(
             "Quality, size and speed",
@@ -56,17 +64,28 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
             "The table of the variants holds these figures.",
             "Raw text in, label out, tokenising included, on the CPUs of this run.",
         ),
-        _classes(evaluation),
-        Heatmap("Confusion matrix, int8", labels, matrix),
-        _mistakes(evaluation["mistakes"]),
-        _curves(evaluation),
-        *confidence_blocks(evaluation, VARIANT_NAMES),
+        _classes(evaluation, kind),
+        Heatmap(f"Confusion matrix, {kind}", labels, matrix),
+        _mistakes(evaluation["mistakes"], kind),
+        _curves(evaluation, kind),
+        *confidence_blocks(evaluation, variant_names(evaluation), kind),
     ]
 
 
 def in_order(variants: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
     """Return the variants in the order in which they are made."""
-    return [(name, variants[name]) for name in VARIANT_NAMES]
+    return [(name, variants[name]) for name in VARIANT_NAMES if name in variants]
+
+
+def shipped_kind(evaluation: Mapping[str, Any]) -> str:
+    """Return what the variant that was judged is called in short, such as ``int8``."""
+    return evaluation["shipped"].removeprefix("onnx_")
+
+
+def variant_names(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each variant is called, in their order; the one that was judged is the one to publish."""
+    names = {name: VARIANT_NAMES[name] for name, _ in in_order(evaluation["variants"])}
+    return {**names, evaluation["shipped"]: f"{names[evaluation['shipped']]} (published)"}
 
 
 def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
@@ -87,7 +106,7 @@ def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
 def _comparison(evaluation: Mapping[str, Any]) -> Table:
     rows: list[Sequence[Any]] = [
         (
-            VARIANT_NAMES[name],
+            variant_names(evaluation)[name],
             *(figures[metric] for metric in ("accuracy", "macro_f1", "matthews_correlation")),
             Quantity(format_bytes(figures["size_bytes"])),
             Quantity(f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}"),
@@ -106,7 +125,7 @@ def _comparison(evaluation: Mapping[str, Any]) -> Table:
     )
 
 
-def _champion(champion: Mapping[str, Any] | None) -> list[Block]:
+def _champion(champion: Mapping[str, Any] | None, kind: str) -> list[Block]:
     """Return the comparison with the champion, if there is one."""
     if not champion:
         return []
@@ -119,49 +138,46 @@ def _champion(champion: Mapping[str, Any] | None) -> list[Block]:
         rows.append(
             (name, found.second, found.first, Quantity(f"{found.difference:+.4f}"), interval, found.p_value, words)
         )
-    columns = ("metric", "int8", "champion", "difference", "95 % interval", "p", "")
+    columns = ("metric", kind, "champion", "difference", "95 % interval", "p", "")
     note = (
         f"Paired bootstrap over the {comparison['rows']:,} held-out texts. Only the champion is right on "
-        f"{comparison['only_first_right']:,}, only int8 on {comparison['only_second_right']:,}: exact McNemar test "
+        f"{comparison['only_first_right']:,}, only {kind} on {comparison['only_second_right']:,}: exact McNemar test "
         f"p {comparison['mcnemar_p']:.2g}."
     )
     return [Table(f"Against the champion {champion['version']}", columns, rows, note)]
 
 
-def _classes(evaluation: Mapping[str, Any]) -> Table:
+def _classes(evaluation: Mapping[str, Any], kind: str) -> Table:
     scores = per_class(np.asarray(evaluation["confusion_matrix"]), evaluation["labels"])
     rows = [(s.label, s.support, s.precision, s.recall, Share(s.f1)) for s in sorted(scores, key=lambda s: -s.support)]
-    return Table("Classes, int8", ("label", "rows", "precision", "recall", "F1"), rows)
+    return Table(f"Classes, {kind}", ("label", "rows", "precision", "recall", "F1"), rows)
 
 
-def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> Table:
+def _mistakes(mistakes: Sequence[Mapping[str, Any]], kind: str) -> Table:
     rows = [
         (_shortened(m["text"]), m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]
     ]
     note = f"The {len(rows)} most confident of {len(mistakes)}." if len(mistakes) > len(rows) else ""
     columns, folded = ("text", "true", "predicted", "probability"), len(rows) > MISTAKES_OPEN
-    return Table(f"Misclassified texts, int8: {len(mistakes)}", columns, rows, note, folded, searchable=True)
+    return Table(f"Misclassified texts, {kind}: {len(mistakes)}", columns, rows, note, folded, searchable=True)
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
-def _curves(evaluation: Mapping[str, Any]) -> Figure:
+def _curves(evaluation: Mapping[str, Any], kind: str) -> Figure:
     """Return how well the probabilities rank all (text, class) pairs, and how the times of single texts vary."""
     pr, roc = evaluation["precision_recall"], evaluation["roc"]
-    times = evaluation["latency_ms"]
+    times = {VARIANT_NAMES[name]: ms for name, ms in evaluation["latency_ms"].items()}
     drawing = plots.ranking(
         list(zip(pr["recall"], pr["precision"], strict=True)),
         list(zip(roc["false_positive"], roc["true_positive"], strict=True)),
-        {
-            name.partition(" (")[0]: list(zip(times[variant], np.linspace(0, 1, len(times[variant])), strict=True))
-            for variant, name in VARIANT_NAMES.items()
-        },
+        {name: list(zip(ms, np.linspace(0, 1, len(ms)), strict=True)) for name, ms in times.items()},
     )
-    medians = ", ".join(f"{VARIANT_NAMES[name]} {ms[len(ms) // 2]:.2f} ms" for name, ms in times.items())
+    medians = ", ".join(f"{name} {ms[len(ms) // 2]:.2f} ms" for name, ms in times.items())
     area = float(np.trapezoid(roc["true_positive"], roc["false_positive"]))
-    note = "Left and middle: int8, over all pairs of a text and a class. Right: single texts, in their order of time."
+    note = f"Left and middle: {kind}, over all pairs of text and class. Right: single texts in order of time."
     words = f"Area under the ROC {area:.4f}. Median time of one text: {medians}."
     return Figure("Precision and recall, ROC, latency", plots.to_svg(drawing), words, f"{words} {note}")
 

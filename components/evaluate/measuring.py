@@ -27,24 +27,40 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What one variant answered on the held-out rows.
+
+    Attributes:
+        logits: Shape (rows, classes).
+        probabilities: The same shape, calibrated.
+        confusion_matrix: True by predicted, shape (classes, classes).
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    confusion_matrix: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the variants of a model answered on the held-out rows.
 
     Attributes:
         truth: True class of each row, shape (rows,).
-        logits: Of the int8 model, shape (rows, classes).
-        probabilities: The same shape, calibrated.
-        confusion_matrix: Of the int8 model, true by predicted, shape (classes, classes).
-        variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
+        answers: Of each variant that may be published, by its name.
+        variants: Quality, size and speed of ``torch``, ``onnx`` and these.
         latency_ms: Every 5th percentile of the time of one text, by variant.
     """
 
     truth: NDArray[np.int64]
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    confusion_matrix: NDArray[np.int64]
+    answers: dict[str, Answers]
     variants: dict[str, dict[str, float]]
     latency_ms: dict[str, list[float]]
+
+    def by_preference(self, prefer: str) -> list[str]:
+        """Return the names of the variants that may be published, the ``smallest`` or the ``fastest`` first."""
+        figure, sign = {"smallest": ("size_bytes", 1), "fastest": ("rows_per_second", -1)}[prefer]
+        return sorted(self.answers, key=lambda name: sign * self.variants[name][figure])
 
 
 @dataclass(frozen=True)
@@ -86,19 +102,24 @@ def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows)
     matrix = confusion_matrix(truth, np.asarray(reference.pop("predicted")), len(labels))
     calibrated = calibration_figures(np.load(onnx / "reference_logits.npy"), truth, read_temperature(onnx))
     variants = {"torch": {**quality(matrix), **calibrated, **reference}}
-    for name, directory in (("onnx", onnx), ("onnx_int8", onnx_int8)):  # the last one is what is published
+    encoded = {}
+    answers = {}
+    further = {f"onnx_{path.name}": path for path in sorted(onnx_int8.iterdir()) if path.is_dir()}
+    for name, directory in {"onnx": onnx, "onnx_int8": onnx_int8, **further}.items():
         classifier = OnnxClassifier(directory)
         if classifier.labels != labels:
             raise UserError(
                 f"{directory}: knows other labels than the data set; evaluate a model with the data it was trained on"
             )
-        scored = score(classifier, test.texts)
+        scored = score(classifier, test.texts, known=encoded)
         matrix = confusion_matrix(truth, scored.probabilities.argmax(axis=1), len(labels))
         size = onnx_file(directory).stat().st_size
         calibrated = calibration_figures(scored.logits, truth, classifier.temperature)
         variants[name] = {**quality(matrix), **calibrated, "size_bytes": size, **scored.speed}
         latency_ms[name] = scored.latency_ms
-    return Measured(truth, scored.logits, scored.probabilities, matrix, variants, latency_ms)
+        if name != "onnx":
+            answers[name] = Answers(scored.logits, scored.probabilities, matrix)
+    return Measured(truth, answers, variants, latency_ms)
 
 
 def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, dict[str, float]]:
@@ -121,7 +142,7 @@ def measure_champion(uri: str, labels: list[str], test: Rows, challenger: NDArra
         uri: The published version.
         labels: Class names of the data set.
         test: The held-out rows.
-        challenger: The int8 model's class of each row, shape (rows,).
+        challenger: The model's class of each row, shape (rows,).
     """
     uri = version_uri(uri, "champion_uri")
     directory = open_version(uri, "champion_uri")

@@ -53,6 +53,7 @@ def metrics(wrong: int = 3, champion_wrong: int | None = 12, text: str = "show m
     return {
         "state": "SUCCEEDED",
         "rows": ROWS,
+        "shipped": "onnx_int8",
         "labels": labels,
         "variants": {name: dict(figures) for name in ("torch", "onnx", "onnx_int8")},
         "baselines": {text: {**quality(matrix)}},
