@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_page import HOSTILE, Rendered
 from recorded_runs import metrics, write_run
-from test_markdown import HOSTILE, Rendered
 
 from kfp_textclf.pipelines.advice import advice
 from kfp_textclf.pipelines.run_record import read_record
@@ -135,7 +135,7 @@ def test_incomplete_directory_gets_a_report(tmp_path: Path, content: object) -> 
 
 def test_what_the_record_lacks_is_named(tmp_path: Path) -> None:
     content = metrics()
-    del content["variants"]["torch"], content["champion"]["comparison"]["metrics"]["accuracy"]["low"]
+    del content["variants"]["torch"]["accuracy"], content["champion"]["comparison"]["metrics"]["accuracy"]["low"]
     text = report(write_run(tmp_path / "run", content))
     assert "The record of the run lacks what these need: champion, variants." in text
     assert "### Confusions" not in text or "### Classes" in text
