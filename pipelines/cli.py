@@ -9,6 +9,7 @@ import typer
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import data_cli, models
 from kfp_textclf.pipelines.cluster_commands import schedule, submit
+from kfp_textclf.pipelines.start import run as run_command
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -170,14 +171,7 @@ app.command()(schedule)
 
 def main() -> None:
     """Run the command line; a user error is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    run_command(app)
 
 
 if __name__ == "__main__":

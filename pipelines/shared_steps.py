@@ -74,7 +74,7 @@ def closing_steps(
     *,
     model: Any,
     dataset: Any,
-    opset: Any,
+    exporting: Mapping[str, Any],
     publish_to: Any,
     publish_promoted: Any,
     keep_versions: Any,
@@ -87,7 +87,7 @@ def closing_steps(
         pipeline: Name of the pipeline, for the bill.
         model: The trained model.
         dataset: The prepared data set.
-        opset: ONNX operator set.
+        exporting: All other arguments of export_onnx.
         publish_to: URI of the model store.
         publish_promoted: Publish a model that was promoted.
         keep_versions: How many of the newest published versions to keep.
@@ -98,7 +98,7 @@ def closing_steps(
         The steps that exported and evaluated the model.
     """
     s3, s3_and_wandb = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "wandb_secret")
-    exported = export_onnx(model=model, dataset=dataset, opset=opset)
+    exported = export_onnx(model=model, dataset=dataset, **exporting)
     on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi")
     evaluated = evaluate_model(
         dataset=dataset, onnx=exported.outputs["onnx"], onnx_int8=exported.outputs["onnx_int8"], **judgement
