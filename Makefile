@@ -20,7 +20,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE PACKAGED_MODEL,\
     $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))')) \
     $(if $(TORCH_INDEX),--build-arg 'TORCH_INDEX=$(TORCH_INDEX)')
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
-# What a change of makes other images, as git names it; tests/workflows compares it with pipelines/sources.py.
+# A change of these files makes other images; as git takes them; tests/workflows compares it with pipelines/sources.py.
 IMAGE_INPUTS := .dockerignore LICENSE constraints.txt images/Dockerfile images/install pyproject.toml components \
     ':(exclude)components/*.md' ':(exclude)components/*.yaml'
 DATA := '*.dvc' data ':(exclude)data/*.py' ':(exclude)data/*.md'
