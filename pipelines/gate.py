@@ -22,6 +22,7 @@ def gate(
     model: Input[Model],
     evaluation: Input[Artifact],
     publish_to: str,
+    publish_promoted: bool = True,
     keep_versions: int = 0,
     s3_secret: str = "kfp-textclf-s3",  # noqa: S107  (the name of a secret)
     wandb_secret: str = "kfp-textclf-wandb",  # noqa: S107
@@ -36,11 +37,15 @@ def gate(
         model: The int8 model.
         evaluation: Its evaluation.
         publish_to: URI of the model store.
+        publish_promoted: Whether to publish at all.
         keep_versions: How many of the newest versions to keep; 0 keeps all.
         s3_secret: Kubernetes secret with the credentials for S3.
         wandb_secret: Kubernetes secret for Weights & Biases.
     """
-    with dsl.If(verdict == "promote", name="promoted"):
+    with (
+        dsl.If(publish_promoted == True, name="publishing"),  # noqa: E712  (kfp compares)
+        dsl.If(verdict == "promote", name="promoted"),
+    ):
         publishing = publish_model(
             model=model, evaluation=evaluation, publish_to=publish_to, keep_versions=keep_versions
         )

@@ -1,4 +1,4 @@
-"""The files that are generated and committed: component and pipeline YAML, and component READMEs."""
+"""The files that are generated and committed: component and pipeline YAML, component READMEs, a picture."""
 
 import ast
 import json
@@ -11,8 +11,10 @@ from typing import Any
 
 from kfp_textclf import components
 from kfp_textclf.pipelines.component_readme import component_readme
-from kfp_textclf.pipelines.sources import COMPONENTS, PIPELINES
+from kfp_textclf.pipelines.picture import picture
+from kfp_textclf.pipelines.sources import CHECKOUT, COMPONENTS, PIPELINES
 
+PICTURE = CHECKOUT / "docs" / "assets" / "training.svg"
 PIPELINE_NAMES = ("training", "sweep")
 _DEFAULT = re.compile(r"^(#.*\[Default: )([\[{].*)\]$", re.MULTILINE)
 
@@ -25,7 +27,8 @@ def generated_files() -> dict[Path, str]:
         folder = COMPONENTS / import_module(component.python_func.__module__).__name__.split(".")[-2]
         files[folder / "component.yaml"] = _compiled(component)
         files[folder / "README.md"] = component_readme(component, folder / "metadata.yaml")
-    return files | pipelines_in(PIPELINES)
+    files |= pipelines_in(PIPELINES)
+    return files | {PICTURE: picture(files[PIPELINES / "training.yaml"])}
 
 
 def pipelines_in(directory: Path) -> dict[Path, str]:

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.pipelines import containers
+from kfp_textclf.pipelines import containers, local_steps
 
 
 def _die_with_parent(run: str, in_containers: bool) -> None:
@@ -59,6 +59,7 @@ def main(job_file: str) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")  # cache hits are logged at INFO
 
+    local_steps.install()
     from kfp import compiler, components, local
 
     from kfp_textclf.pipelines import local_cache

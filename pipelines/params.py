@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kfp_textclf.components.common.data_checks import CheckSettings
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.export.variants import check_variants
 from kfp_textclf.components.train.settings import check_metric
 
 SECTIONS = ("prepare", "train", "export", "evaluate", "publish")
@@ -89,6 +90,14 @@ class Export(_Section):
     """Parameters of ``export_onnx``."""
 
     opset: int = Field(default=17, ge=14, le=21)
+    variants: list[Literal["int8", "int4", "fp16", "fp32"]] = ["int8"]
+    min_int8_agreement: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("variants")
+    @classmethod
+    def _are_variants(cls, variants: list[str]) -> list[str]:
+        check_variants(variants)
+        return variants
 
 
 class Evaluate(_Section):
@@ -105,6 +114,7 @@ class Publish(_Section):
     """Parameters of ``publish_model``."""
 
     publish_to: str = ""
+    publish_promoted: bool = True
     keep_versions: int = Field(default=0, ge=0)
 
 

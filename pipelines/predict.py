@@ -8,7 +8,6 @@ from typing import TextIO, TypeVar
 
 from kfp_textclf.components.common.artifacts import MANIFEST, verified
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.scoring import OnnxClassifier
 
 T = TypeVar("T")
@@ -68,6 +67,8 @@ def open_model(model: str | Path) -> OnnxClassifier:
         UserError: The model is missing, damaged or none.
     """
     if "://" in str(model):
+        from kfp_textclf.components.common.published import open_version
+
         return OnnxClassifier(open_version(str(model)))
     directory = Path(model)
     if not directory.is_dir():

@@ -113,7 +113,7 @@ def _dataset(run: LocalRun, name: str) -> dict[str, Any]:
 
 
 def _published(run: LocalRun, verdict: str) -> dict[str, Any] | None:
-    if verdict != "promote":
+    if verdict != "promote" or not run.arguments["publish_promoted"]:
         return None
     champion = ModelStore.open(run.arguments["publish_to"]).champion()
     return {name: champion[name] for name in ("version", "uri", "previous")} if champion else None

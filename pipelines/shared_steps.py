@@ -17,6 +17,8 @@ from kfp_textclf.components import (
 from kfp_textclf.pipelines.gate import gate, name_run
 from kfp_textclf.pipelines.placement import on_cpu_pool
 
+MODEL_IN_MEMORY = ("1", "3Gi")  # cores and memory of a step that loads a model and a batch of texts
+
 
 def data_steps(
     pipeline: str,
@@ -57,7 +59,7 @@ def data_steps(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     ).set_caching_options(False)  # the world may have changed since
-    on_cpu_pool(checked, pipeline, cpu="500m", memory="1Gi", minutes=10, **secrets)
+    on_cpu_pool(checked, pipeline, cpu="500m", memory="1Gi", minutes=10, retries=1, **secrets)
     ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
     on_cpu_pool(ingested, pipeline, minutes=120, **s3)
     prepared = prepare_dataset(raw=ingested.outputs["raw"], checks=checks, limits=limits, **preparation)
@@ -74,8 +76,9 @@ def closing_steps(
     *,
     model: Any,
     dataset: Any,
-    opset: Any,
+    exporting: Mapping[str, Any],
     publish_to: Any,
+    publish_promoted: Any,
     keep_versions: Any,
     judgement: Mapping[str, Any],
     secrets: Mapping[str, Any],
@@ -86,8 +89,9 @@ def closing_steps(
         pipeline: Name of the pipeline, for the bill.
         model: The trained model.
         dataset: The prepared data set.
-        opset: ONNX operator set.
+        exporting: All other arguments of export_onnx.
         publish_to: URI of the model store.
+        publish_promoted: Publish a model that was promoted.
         keep_versions: How many of the newest published versions to keep.
         judgement: All other arguments of evaluate_model.
         secrets: Names of Kubernetes secrets, see `placement.SECRETS`.
@@ -96,18 +100,19 @@ def closing_steps(
         The steps that exported and evaluated the model.
     """
     s3, s3_and_wandb = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "wandb_secret")
-    exported = export_onnx(model=model, dataset=dataset, opset=opset)
-    on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi")
+    exported = export_onnx(model=model, dataset=dataset, **exporting)
+    on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi", least=MODEL_IN_MEMORY)
     evaluated = evaluate_model(
         dataset=dataset, onnx=exported.outputs["onnx"], onnx_int8=exported.outputs["onnx_int8"], **judgement
     )
-    on_cpu_pool(evaluated, pipeline, cpu="2", memory="8Gi", minutes=240, **s3_and_wandb)
+    on_cpu_pool(evaluated, pipeline, cpu="2", memory="8Gi", least=MODEL_IN_MEMORY, minutes=240, **s3_and_wandb)
     name_run(evaluated)
     gated = gate(
         verdict=evaluated.outputs["verdict"],
         model=exported.outputs["onnx_int8"],
         evaluation=evaluated.outputs["evaluation"],
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         **s3_and_wandb,
     )

@@ -59,11 +59,14 @@ def sweep(
     checkpoint_steps: int = 200,
     prices: dict = {},  # noqa: B006
     opset: int = 17,
+    variants: list[str] = ["int8"],  # noqa: B006
+    min_int8_agreement: float = 0.0,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpu_count: str = "1",
@@ -110,10 +113,13 @@ def sweep(
         checkpoint_steps: The most steps of work that are lost when it is killed.
         prices: Table for the estimate of energy and cost, see train_classifier.
         opset: ONNX operator set.
+        variants: What may be published: int8, and if wanted int4 (smallest), fp16 (for GPUs), fp32.
+        min_int8_agreement: Share of the validation rows on which int8 must answer as fp32; 0 quantises every layer.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
+        publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
@@ -185,8 +191,9 @@ def sweep(
         NAME,
         model=best.output,
         dataset=prepared.outputs["dataset"],
-        opset=opset,
+        exporting={"opset": opset, "variants": variants, "min_int8_agreement": min_int8_agreement},
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
             "champion_uri": champion_uri,

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.report import Block, Cell, Facts, Quantity, Share, Table, Verdict, format_cell
 
 WIDTH_OF_FILES = 160
@@ -32,6 +34,22 @@ def print_blocks(blocks: Sequence[Block]) -> None:
             console.print(grid)
             if block.note:
                 console.print(Text(plain(block.note)), soft_wrap=True)
+
+
+def print_or_write(text: str, output: Path | None) -> None:
+    """Print a report, or write it to a file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    if not output:
+        print(text)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}); choose another file") from error
 
 
 def plain(text: str) -> str:

@@ -71,11 +71,14 @@ def training(
     processes: int = 0,
     prices: dict = {},  # noqa: B006  (more than one entry, and kfp writes them in another order each time)
     opset: int = 17,
+    variants: list[str] = ["int8"],  # noqa: B006
+    min_int8_agreement: float = 0.0,
     floor: float = 0.8,
     max_int8_drop: float = 0.01,
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpu_count: str = "1",
@@ -126,11 +129,14 @@ def training(
         processes: Processes that each batch is divided among; 0 for one for each GPU.
         prices: Table for the estimate of energy and cost, see train_classifier; empty for none.
         opset: ONNX operator set.
+        variants: What may be published: int8, and if wanted int4 (smallest), fp16 (for GPUs), fp32.
+        min_int8_agreement: Share of the validation rows on which int8 must answer as fp32; 0 quantises every layer.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         gpu_type: Resource that the nodes of the GPU pool offer.
@@ -199,8 +205,9 @@ def training(
         NAME,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
-        opset=opset,
+        exporting={"opset": opset, "variants": variants, "min_int8_agreement": min_int8_agreement},
         publish_to=publish_to,
+        publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
             "champion_uri": champion_uri,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 INK = "#7b8794"  # legible on white and on near-black
 COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444")
+NAMED_CLASSES = 60  # on an axis of a matrix
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -112,14 +113,15 @@ def bars(panels: Mapping[str, Mapping[str, float]]) -> "Figure":
 
 
 def matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> "Figure":
-    """Draw a confusion matrix, each cell shaded by its share of the row."""
-    side = 2.6 + 0.32 * len(labels)
+    """Draw a confusion matrix, each cell shaded by its share of the row; of many classes some are named."""
+    side = 2.6 + 0.32 * min(len(labels), NAMED_CLASSES)
     figure, (axis,) = _figure(1, width=side + 1, height=side)
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    totals = [max(1, sum(row)) for row in counts]
+    shares = [[count / total for count in row] for row, total in zip(counts, totals, strict=True)]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(labels))
-    axis.set_xticks(ticks, labels, rotation=90)
-    axis.set_yticks(ticks, labels)
+    ticks = range(0, len(labels), -(-len(labels) // NAMED_CLASSES))
+    axis.set_xticks(ticks, labels[:: ticks.step], rotation=90)
+    axis.set_yticks(ticks, labels[:: ticks.step])
     axis.set(xlabel="predicted", ylabel="true")
     if len(labels) <= 40:
         for i, row in enumerate(counts):

@@ -5,8 +5,9 @@ Only numpy, tokenizers and onnxruntime are needed here, so that a serving proces
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.encoding import Encoded, TextEncoder
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
 
-BATCH_SIZE = 32
 CALIBRATION = "calibration.json"  # of a model directory
-ONNX_FILES = ("model.int8.onnx", "model.onnx")  # in order of preference
+ONNX_FILES = ("model.int8.onnx", "model.int4.onnx", "model.fp16.onnx", "model.onnx")  # in order of preference
 
 
 class Classifier:
     """Anything that turns texts into class probabilities: an encoder, a temperature, and logits of a padded batch.
 
+    Batches hold texts of similar length, up to a number of tokens, the longest first. An int8 model's answer depends a
+    little on the batch, as its activations are scaled by it: models are judged in the batches that they serve with.
+
     The temperature divides the logits before the softmax. It makes the probabilities those of being right (Guo et al.
     2017, "On Calibration of Modern Neural Networks") and changes no label.
     """
 
-    encoder: "TextEncoder"
+    encoder: TextEncoder
     temperature: float = 1.0
 
     @property
@@ -43,9 +47,13 @@ class Classifier:
 
     def text_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return logits of shape (texts, classes), rows in the order of ``texts``."""
-        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        for rows, batch in self.encoder.batches(texts):
-            result[rows] = self.logits(batch)
+        return self.encoded_logits(self.encoder.encode(texts))
+
+    def encoded_logits(self, encoded: Encoded) -> NDArray[np.float32]:
+        """Return logits of shape (texts, classes), rows in the order of the texts."""
+        result = np.empty((len(encoded.ids), len(self.labels)), dtype=np.float32)
+        for rows in encoded.batches():
+            result[rows] = self.logits(encoded.padded(rows))
         return result
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -64,66 +72,63 @@ class OnnxClassifier(Classifier):
 
         Args:
             directory: Where the files lie.
-            threads: Threads within one operator; the CPUs that this process may use when not given.
+            threads: How many to use; the CPUs that this process may use when not given.
 
         Raises:
             UserError: A file is missing or unreadable.
         """
-        import onnxruntime
-
         directory = Path(directory)
         self.path = onnx_file(directory)
         self.encoder = TextEncoder(directory)
         self.temperature = read_temperature(directory)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cpus()
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning starves neighbours
-        try:
-            self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises bare Exception subclasses without a common base
-            raise UserError(f"{self.path}: is not a readable ONNX model ({str(error)[:200]})") from error
+        self.threads = threads or available_cpus()
+        self.session = self._session(self.threads)
         self.inputs = {node.name for node in self.session.get_inputs()}
 
     def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens)."""
-        feed = {name: array for name, array in batch.items() if name in self.inputs}
-        return np.asarray(self.session.run(["logits"], feed)[0])
+        """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens), by all threads."""
+        return self._run(self.session, batch)
 
+    def encoded_logits(self, encoded: Encoded) -> NDArray[np.float32]:
+        """Return logits of shape (texts, classes), rows in the order of the texts: a thread for each batch.
 
-class TextEncoder:
-    """The tokenizer of a model directory; makes padded batches of texts of similar length."""
-
-    def __init__(self, directory: Path) -> None:
-        """Read ``tokenizer.json`` (its truncation included) and the labels and padding of ``config.json``."""
-        from tokenizers import Tokenizer
-
-        if not (directory / "tokenizer.json").is_file():
-            raise UserError(f"{directory}: holds no tokenizer.json; name the directory of an exported model")
-        try:
-            self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise UserError(f"{directory / 'tokenizer.json'}: is not a readable tokenizer ({error})") from error
-        self.tokenizer.no_padding()
-        config = read_json(directory / "config.json")
-        try:
-            self.pad_id = int(config.get("pad_token_id") or 0)
-            self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{directory / 'config.json'}: has no labels under id2label; name the directory of an exported model"
-            ) from error
-
-    def batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]]:
-        """Yield (row numbers, model inputs) for batches sorted by length, so that little is padding.
-
-        The inputs ``input_ids`` and ``attention_mask`` have shape (batch, longest text of the batch).
+        Threads that work on batches of their own never wait for each other, so that many texts take less time, and a
+        neighbour on one of the cores slows one thread alone.
         """
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
-        order = np.argsort([len(row) for row in ids], kind="stable")
-        for start in range(0, len(order), BATCH_SIZE):
-            rows = order[start : start + BATCH_SIZE]
-            yield rows, pad([ids[row] for row in rows], self.pad_id)
+        batches = encoded.batches()
+        if len(batches) < self.threads or self.threads == 1:
+            return super().encoded_logits(encoded)
+        from concurrent.futures import ThreadPoolExecutor
+
+        session = self._session_of_one_thread
+        result = np.empty((len(encoded.ids), len(self.labels)), dtype=np.float32)
+
+        def work(rows: NDArray[np.int64]) -> None:
+            result[rows] = self._run(session, encoded.padded(rows))
+
+        with ThreadPoolExecutor(self.threads) as workers:
+            list(workers.map(work, batches))
+        return result
+
+    @cached_property
+    def _session_of_one_thread(self) -> Any:
+        return self._session(1)
+
+    def _run(self, session: Any, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        feed = {name: array for name, array in batch.items() if name in self.inputs}
+        return np.asarray(session.run(["logits"], feed)[0])
+
+    def _session(self, threads: int) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning starves neighbours
+        try:
+            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises bare Exception subclasses without a common base
+            raise UserError(f"{self.path}: is not a readable ONNX model ({str(error)[:200]})") from error
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Scored:
         probabilities: The same shape, calibrated.
         latency_ms_p50: Median time of one text alone, raw text in, label out, in milliseconds.
         latency_ms_p99: 99th percentile of the same.
-        rows_per_second: Throughput over all rows, batched.
+        rows_per_second: Throughput over all rows, batched, raw text in.
     """
 
     logits: NDArray[np.float32]
@@ -151,13 +156,27 @@ class Scored:
         return {name: getattr(self, name) for name in names}
 
 
-def score(classifier: Classifier, texts: Sequence[str], latency_samples: int = 200) -> Scored:
-    """Score all texts in batches, then some of them one by one, and time both."""
-    classifier.probabilities(texts[:BATCH_SIZE])  # warm-up: allocations and kernel selection
+def score(
+    classifier: Classifier, texts: Sequence[str], latency_samples: int = 200, known: dict[str, Encoded] | None = None
+) -> Scored:
+    """Score all texts in batches, then some of them one by one, and time both.
+
+    Args:
+        classifier: What answers.
+        texts: Of all rows.
+        latency_samples: How many are scored one by one, about.
+        known: The texts encoded, by `TextEncoder.digest`; what is missing is added. Classifiers that share a tokenizer
+            share its work, and the time that it took counts for each of them.
+    """
+    classifier.probabilities(texts[:64])  # warm-up: allocations and kernel selection
+    known = {} if known is None else known
+    if classifier.encoder.digest not in known:
+        known[classifier.encoder.digest] = classifier.encoder.encode(texts)
+    encoded = known[classifier.encoder.digest]
     started = time.perf_counter()
-    logits = classifier.text_logits(texts)
+    logits = classifier.encoded_logits(encoded)
     probabilities = softmax(logits, classifier.temperature)
-    seconds = time.perf_counter() - started
+    seconds = encoded.seconds + time.perf_counter() - started
     step = max(1, len(texts) // latency_samples)
     latencies = [_milliseconds(classifier, text) for text in texts[::step]]
     return Scored(
@@ -173,15 +192,6 @@ def _milliseconds(classifier: Classifier, text: str) -> float:
     started = time.perf_counter()
     int(classifier.probabilities([text])[0].argmax())
     return (time.perf_counter() - started) * 1000
-
-
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int64]]:
-    """Return ``input_ids`` and ``attention_mask`` of shape (rows, longest row), at least one column."""
-    lengths = np.array([len(row) for row in rows])
-    mask = (np.arange(max(lengths.max(), 1)) < lengths[:, None]).astype(np.int64)
-    ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask == 1] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
-    return {"input_ids": ids, "attention_mask": mask}
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[Any]:
@@ -217,4 +227,6 @@ def onnx_file(directory: Path) -> Path:
     for name in ONNX_FILES:
         if (directory / name).is_file():
             return directory / name
-    raise UserError(f"{directory}: holds neither {' nor '.join(ONNX_FILES)}; name the directory of an exported model")
+    raise UserError(
+        f"{directory}: holds neither {ONNX_FILES[0]} nor {ONNX_FILES[-1]}; name the directory of an exported model"
+    )

@@ -68,13 +68,14 @@ def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows)
     matrix = confusion_matrix(truth, np.asarray(reference.pop("predicted")), len(labels))
     calibrated = calibration_figures(np.load(onnx / "reference_logits.npy"), truth, read_temperature(onnx))
     variants = {"torch": {**quality(matrix), **calibrated, **reference}}
+    encoded = {}
     for name, directory in (("onnx", onnx), ("onnx_int8", onnx_int8)):  # the last one is what is published
         classifier = OnnxClassifier(directory)
         if classifier.labels != labels:
             raise UserError(
                 f"{directory}: knows other labels than the data set; evaluate a model with the data it was trained on"
             )
-        scored = score(classifier, test.texts)
+        scored = score(classifier, test.texts, known=encoded)
         matrix = confusion_matrix(truth, scored.probabilities.argmax(axis=1), len(labels))
         size = onnx_file(directory).stat().st_size
         calibrated = calibration_figures(scored.logits, truth, classifier.temperature)

@@ -1,76 +1,204 @@
-"""Folding and int8 quantisation of an ONNX graph."""
+"""Folding an ONNX graph, and its smaller variants: int8, 4-bit weights, fp16."""
 
 import logging
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from kfp_textclf.components.export.graphs import as_matmuls, constants, subgraphs
 from kfp_textclf.components.export.shared_weights import share_weights
 
 if TYPE_CHECKING:
     import onnx
 
+LARGEST = {"int8": 0.27, "int4": 0.17, "fp16": 0.5}  # of the bytes of the weights; scales included
+GROWTH = 3  # of the rest of the file: biases, and nodes, of which a quantised multiplication takes several
+BLOCK = 128  # values of a 4-bit weight that share a scale
+
 
 def fold_constants(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return the graph with constant expressions computed, by onnxruntime's portable (BASIC) optimisations."""
+    """Return the graph with constant expressions computed, by onnxruntime's portable (BASIC) optimisations.
+
+    A graph that is larger for it stays as it is: the runtime does the same when it loads the model.
+    """
     import onnx
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as directory:
-        source, target = Path(directory) / "source.onnx", Path(directory) / "target.onnx"
-        onnx.save(model, source)
+        target = Path(directory) / "target.onnx"
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(target)
         options.log_severity_level = 3
-        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        return onnx.load(target)
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(target)
+    share_weights(folded)
+    return min(folded, model, key=lambda graph: graph.ByteSize())
 
 
-def quantise_int8(model: "onnx.ModelProto") -> "onnx.ModelProto":
+def quantise_int8(model: "onnx.ModelProto", keep: Sequence[str] = ()) -> "onnx.ModelProto":
     """Return the graph with signed int8 weights per channel and dynamic int8 activations; embeddings included.
 
+    Args:
+        model: An fp32 graph, its weights shared.
+        keep: Names of nodes that stay in fp32.
+
     Raises:
-        RuntimeError: A matrix multiplication with a constant weight is still in fp32.
+        RuntimeError: Another matrix multiplication with a constant weight is still in fp32.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, _quiet():
         source, target = Path(directory) / "source.onnx", Path(directory) / "target.onnx"
-        onnx.save(model, source)
-        root = logging.getLogger()
-        level = root.level
-        root.setLevel(logging.ERROR)  # onnxruntime advises a preprocessing that was done
-        try:
-            quantize_dynamic(
-                source,
-                target,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-            )
-        finally:
-            root.setLevel(level)
+        onnx.save(_with_matmuls(model), source)
+        quantize_dynamic(
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=list(keep),
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
         quantised = onnx.load(target)
     share_weights(quantised)
-    left = unquantised_matmuls(quantised)
-    if left:
-        raise RuntimeError(f"{len(left)} matrix multiplications are still in fp32: {', '.join(left[:3])}")
-    return quantised
+    return _checked(quantised, "int8", keep)
+
+
+def quantise_int4(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return the graph with weights of 4 bits, embeddings included, in blocks that share a scale and a zero point.
+
+    Activations stay in fp32: the file is half of int8's, and slower.
+
+    Args:
+        model: An fp32 graph, its weights shared.
+
+    Raises:
+        RuntimeError: A matrix multiplication with a constant weight is still in fp32.
+    """
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+
+    graph = _with_matmuls(model)
+    summed = [tensor.dims[-2 if place else -1] for tensor, place in _weights(graph)]
+    settings = DefaultWeightOnlyQuantConfig(
+        block_size=min(BLOCK, max(16, 1 << min(summed).bit_length() - 1)),
+        is_symmetric=False,
+        accuracy_level=4,  # int8 arithmetic
+        op_types_to_quantize=("MatMul", "Gather"),
+        quant_axes=(("MatMul", 0), ("Gather", 1)),
+    )
+    with _quiet(), np.errstate(invalid="ignore", divide="ignore"):  # blocks that are all zero
+        quantiser = MatMulNBitsQuantizer(graph, algo_config=settings)
+        quantiser.process()
+    quantised = quantiser.model.model
+    share_weights(quantised)
+    return _checked(quantised, "int4")
+
+
+def to_fp16(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return the graph in fp16, inputs and outputs as they were: for GPUs, which compute it faster; CPUs do not."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    half = convert_float_to_float16(graph, keep_io_types=True)
+    share_weights(half)
+    return half
 
 
 def unquantised_matmuls(model: "onnx.ModelProto") -> list[str]:
-    """Return the names of the ``MatMul`` and ``Gemm`` nodes that multiply with a constant fp32 weight."""
+    """Return the names of the ``MatMul`` and ``Gemm`` nodes that multiply with a constant weight in floating point.
+
+    A weight behind operators that only move or convert it, and one in an inner graph, counts.
+    """
+    return list(_float_matmuls(model.graph, set()))
+
+
+def _float_matmuls(graph: "onnx.GraphProto", outer: set[str]) -> Iterator[str]:
+    constant = outer | constants(graph, outer)
+    for node in graph.node:
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant:
+            yield node.name
+        for inner in subgraphs(node):
+            yield from _float_matmuls(inner, constant)
+
+
+def weight_bytes(model: "onnx.ModelProto") -> int:
+    """Return the bytes of the fp32 weights of a graph that can be quantised: of multiplications and embeddings."""
+    return sum(tensor.ByteSize() for tensor, _ in _weights(model))
+
+
+def _weights(model: "onnx.ModelProto") -> list[tuple["onnx.TensorProto", int]]:
+    """Return these weights, each with its place among the inputs of the nodes that read it: 0 for embeddings."""
     import onnx
 
-    matrices = {
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
+    places = {"MatMul": 1, "Gemm": 1, "Gather": 0}
+    read = {
+        node.input[places[node.op_type]]: places[node.op_type] for node in model.graph.node if node.op_type in places
     }
     return [
-        node.name
-        for node in model.graph.node
-        if node.op_type in ("MatMul", "Gemm") and matrices.intersection(node.input)
+        (tensor, read[tensor.name])
+        for tensor in model.graph.initializer
+        if tensor.name in read and tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1
     ]
+
+
+def _with_matmuls(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return a copy in which linear layers are multiplications, the only kind that all quantisers know."""
+    import onnx
+
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    as_matmuls(graph.graph)
+    return graph
+
+
+def _checked(quantised: "onnx.ModelProto", variant: str, keep: Sequence[str] = ()) -> "onnx.ModelProto":
+    left = [name for name in unquantised_matmuls(quantised) if name not in keep]
+    if left:
+        raise RuntimeError(f"{variant}: {len(left)} matrix multiplications are still in fp32: {', '.join(left[:3])}")
+    return quantised
+
+
+def check_size(variant: str, size: int, model: "onnx.ModelProto") -> None:
+    """Refuse a variant that is larger than its kind can be: under 0.3 of fp32 for int8, but for tiny models.
+
+    The bound is a share of the bytes of the weights, and some times the rest, which in a tiny model is not small.
+
+    Args:
+        variant: Its name, one of `VARIANTS`.
+        size: Its bytes.
+        model: The fp32 graph, as it is stored.
+
+    Raises:
+        RuntimeError: It is too large.
+    """
+    full, weights = model.ByteSize(), weight_bytes(model)
+    limit = LARGEST[variant] * weights + GROWTH * (full - weights)
+    if size > limit:
+        raise RuntimeError(f"{variant}: {size} bytes of {full} in fp32, more than {limit:.0f}: weights stayed in fp32")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the root logger, to which onnxruntime's quantisers report what they do and advise what was done."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+VARIANTS: dict[str, Callable[["onnx.ModelProto"], "onnx.ModelProto"]] = {
+    "int8": quantise_int8,
+    "int4": quantise_int4,
+    "fp16": to_fp16,
+    "fp32": lambda model: model,
+}

@@ -1,25 +1,25 @@
 """Export a classifier to ONNX, shrink it and quantise it to int8."""
 
-import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kfp_textclf.components.common.artifacts import atomic_directory, verified, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, score
-from kfp_textclf.components.export.calibration import fit_temperature
-from kfp_textclf.components.export.quantisation import fold_constants, quantise_int8
-from kfp_textclf.components.export.shared_weights import share_weights
+from kfp_textclf.components.export.quantisation import VARIANTS, fold_constants, quantise_int8
+from kfp_textclf.components.export.sensitivity import nodes_to_keep
+from kfp_textclf.components.export.shared_weights import compact, share_weights
 from kfp_textclf.components.export.torch_export import TorchClassifier, to_onnx
+from kfp_textclf.components.export.variants import Rows, check_variants, write_variant
 
 if TYPE_CHECKING:
     import onnx
 
-MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 PARITY_TEXTS = 64
 MAX_DIFFERENCE = 1e-4  # of a logit, ONNX against torch; measured 1e-7 to 3e-6 over five architectures
 OPSETS = range(14, 22)
@@ -32,37 +32,52 @@ class ExportedModel:
     Attributes:
         opset: ONNX operator set.
         torch_bytes: Size of the safetensors weights.
-        onnx_bytes: Size of ``model.onnx``.
-        int8_bytes: Size of ``model.int8.onnx``.
         shared_weight_bytes: Bytes of repeated weights that are stored once.
         max_abs_diff: Largest difference of a logit between torch and ONNX.
-        int8_agreement: Share of the validation rows on which int8 and fp32 ONNX answer the same.
-        temperature: What calibration divides the logits of the fp32 model by.
-        int8_temperature: The same of the int8 model.
+        size_bytes: Size of each variant's file.
+        temperature: What calibration divides the logits of each variant by.
+        agreement: Share of the validation rows on which each variant and fp32 ONNX answer the same.
+        kept: Nodes that int8 leaves in fp32, so that it answers as fp32 does.
     """
 
     opset: int
     torch_bytes: int
-    onnx_bytes: int
-    int8_bytes: int
     shared_weight_bytes: int
     max_abs_diff: float
-    int8_agreement: float
-    temperature: float
-    int8_temperature: float
+    size_bytes: dict[str, int]
+    temperature: dict[str, float]
+    agreement: dict[str, float]
+    kept: list[str]
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures that a dashboard compares across runs."""
-        return {**asdict(self), "int8_ratio": self.int8_bytes / self.torch_bytes}
+        """Return the figures that a dashboard compares across runs; those of fp32 without its name."""
+        figures = {name: float(getattr(self, name)) for name in ("opset", "torch_bytes", "shared_weight_bytes")}
+        figures |= {"max_abs_diff": self.max_abs_diff, "onnx_bytes": self.size_bytes["fp32"]}
+        figures |= {"temperature": self.temperature["fp32"], "kept_in_fp32": len(self.kept)}
+        for name in self.agreement:
+            figures[f"{name}_bytes"] = self.size_bytes[name]
+            figures[f"{name}_ratio"] = self.size_bytes[name] / self.torch_bytes
+            figures[f"{name}_agreement"] = self.agreement[name]
+            figures[f"{name}_temperature"] = self.temperature[name]
+        return figures
 
     def metadata(self, variant: str) -> dict[str, Any]:
         """Return the fields as metadata of the artifact of a variant, ``onnx`` or ``onnx_int8``."""
-        size = self.int8_bytes if variant == "onnx_int8" else self.onnx_bytes
+        size = self.size_bytes["int8" if variant == "onnx_int8" else "fp32"]
         return {**self.metrics(), "variant": variant, "size_bytes": size, "framework": "onnx"}
 
 
-def export(model: str, dataset: str, onnx_output: str, int8_output: str, *, opset: int = 17) -> ExportedModel:
-    """Export a fine-tuned model to fp32 and int8 ONNX, checked against torch.
+def export(
+    model: str,
+    dataset: str,
+    onnx_output: str,
+    int8_output: str,
+    *,
+    opset: int = 17,
+    variants: Sequence[str] = ("int8",),
+    min_int8_agreement: float = 0.0,
+) -> ExportedModel:
+    """Export a fine-tuned model to fp32 ONNX and smaller variants, checked against torch.
 
     Each variant is calibrated on the validation rows by its own logits. The fp32 artifact also holds what torch
     answers on the held-out rows, and how fast: ``reference.json`` and ``reference_logits.npy`` of shape (rows,
@@ -73,59 +88,78 @@ def export(model: str, dataset: str, onnx_output: str, int8_output: str, *, opse
         dataset: Directory of the prepared data set that it was trained on.
         onnx_output: Directory to write: ``model.onnx``, tokenizer, ``config.json``, ``calibration.json``,
             ``export.json``, and the reference.
-        int8_output: Directory to write: the same with ``model.int8.onnx``, without the reference.
+        int8_output: Directory to write: the same with ``model.int8.onnx``, without the reference; and each further
+            variant in a directory of its name, such as ``int4/model.int4.onnx``.
         opset: ONNX operator set.
+        variants: What may be published: int8, and int4, fp16, fp32 if wanted.
+        min_int8_agreement: Share of the validation rows on which int8 must answer as fp32 does: the layers that
+            matter most stay in fp32 until it does. 0 quantises them all.
 
     Raises:
-        UserError: The model or the opset is unusable.
-        RuntimeError: The exported model answers differently, or a file grew.
+        UserError: The model or a setting is unusable.
+        RuntimeError: The exported model answers differently, or a file is larger than it may be.
     """
-    if opset not in OPSETS:
-        raise UserError(f"opset={opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
+    _check(opset, variants, min_int8_agreement)
     source, data = verified(model), verified(dataset)
-    texts = {split: _column(data / f"{split}.parquet", "text") for split in ("validation", "test")}
+    rows = Rows(*(_column(data / "validation.parquet", name) for name in ("text", "label")))
     torch_classifier = TorchClassifier(source)
     torch_bytes = sum(file.stat().st_size for file in source.glob("*.safetensors"))
-
-    graph = to_onnx(torch_classifier.model, opset)
-    shared = share_weights(graph)
-    graph = fold_constants(graph)
-    share_weights(graph)
-    scored = score(torch_classifier, texts["test"])
+    scored = score(torch_classifier, _column(data / "test.parquet", "text"))
     reference = {
         "predicted": scored.probabilities.argmax(axis=1).tolist(),
         "size_bytes": torch_bytes,
         **scored.speed,
     }
+    graph, shared = _smallest_graph(torch_classifier, opset)
     with (
         atomic_directory(onnx_output, "export_onnx") as onnx_target,
         atomic_directory(int8_output, "export_onnx") as int8_target,
     ):
-        onnx_bytes = _write(graph, onnx_target / "model.onnx", source)
-        int8_bytes = _write(quantise_int8(graph), int8_target / "model.int8.onnx", source)
-        if int8_bytes >= onnx_bytes:
-            raise RuntimeError(f"int8 takes {int8_bytes} bytes, fp32 {onnx_bytes}: quantisation made the file larger")
-        fp32, int8 = OnnxClassifier(onnx_target), OnnxClassifier(int8_target)
-        logits = [classifier.text_logits(texts["validation"]) for classifier in (fp32, int8)]
-        truth = _truth(data / "validation.parquet", fp32.labels)
-        calibrations = [fit_temperature(variant, truth) for variant in logits]
+        full = compact(graph)
+        written = {"fp32": write_variant("fp32", full, onnx_target, source, rows)}
+        difference = _max_difference(torch_classifier, OnnxClassifier(onnx_target), rows.texts[:PARITY_TEXTS])
+        kept = nodes_to_keep(graph, torch_classifier.encoder, rows.texts, min_int8_agreement)
+        make = {**VARIANTS, "int8": partial(quantise_int8, keep=kept)}
+        for name in variants:
+            directory = int8_target if name == "int8" else int8_target / name
+            bound = None if name == "fp32" or (name == "int8" and kept) else full
+            written[name] = write_variant(name, compact(make[name](graph)), directory, source, rows, bound)
         exported = ExportedModel(
             opset=opset,
             torch_bytes=torch_bytes,
-            onnx_bytes=onnx_bytes,
-            int8_bytes=int8_bytes,
             shared_weight_bytes=shared,
-            max_abs_diff=_max_difference(torch_classifier, fp32, texts["validation"][:PARITY_TEXTS]),
-            int8_agreement=float((logits[0].argmax(axis=1) == logits[1].argmax(axis=1)).mean()),
-            temperature=calibrations[0].temperature,
-            int8_temperature=calibrations[1].temperature,
+            max_abs_diff=difference,
+            size_bytes={name: variant.size_bytes for name, variant in written.items()},
+            temperature={name: variant.temperature for name, variant in written.items()},
+            agreement={name: written[name].agreement(written["fp32"]) for name in variants},
+            kept=kept,
         )
         write_json(onnx_target / "reference.json", reference)
         np.save(onnx_target / "reference_logits.npy", scored.logits, allow_pickle=False)
-        for target, calibration in zip((onnx_target, int8_target), calibrations, strict=True):
-            calibration.write(target)
-            write_json(target / "export.json", exported.metrics())
+        for directory in (onnx_target, int8_target):
+            write_json(directory / "export.json", asdict(exported))
     return exported
+
+
+def _check(opset: int, variants: Sequence[str], min_int8_agreement: float) -> None:
+    if opset not in OPSETS:
+        raise UserError(f"opset={opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
+    check_variants(variants)
+    if not 0 <= min_int8_agreement <= 1:
+        raise UserError(f"min_int8_agreement={min_int8_agreement}: must be a share, 0 to 1")
+
+
+def _smallest_graph(classifier: TorchClassifier, opset: int) -> tuple["onnx.ModelProto", int]:
+    """Return the exported graph with each weight stored once, and how many bytes of repeated weights that saved."""
+    graph = to_onnx(classifier.model, opset)
+    sizes = [graph.ByteSize()]
+    shared = share_weights(graph)
+    sizes.append(graph.ByteSize())
+    graph = fold_constants(graph)
+    sizes.append(graph.ByteSize())
+    if sizes != sorted(sizes, reverse=True):
+        raise RuntimeError(f"the graph grew: bytes exported, weights shared, constants folded: {sizes}")
+    return graph, shared
 
 
 def _column(path: Path, name: str) -> list[str]:
@@ -134,32 +168,10 @@ def _column(path: Path, name: str) -> list[str]:
     return pq.read_table(path, columns=[name])[name].to_pylist()
 
 
-def _truth(path: Path, labels: list[str]) -> NDArray[np.int64]:
-    """Return the class of each row of a split, shape (rows,)."""
-    index = {label: number for number, label in enumerate(labels)}
-    names = _column(path, "label")
-    if unknown := sorted(set(names) - set(index)):
-        raise UserError(
-            f"{path}: the model knows no label {unknown[0]!r}; export a model with the data it learned from"
-        )
-    return np.array([index[name] for name in names], dtype=np.int64)
-
-
-def _write(graph: "onnx.ModelProto", path: Path, source: Path) -> int:
-    """Write a checked graph and the files it is served with; return its size in bytes."""
-    import onnx
-
-    onnx.checker.check_model(graph)
-    onnx.save(graph, path)
-    for name in MODEL_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, path.parent / name)
-    return path.stat().st_size
-
-
 def _max_difference(torch_classifier: TorchClassifier, fp32: OnnxClassifier, texts: list[str]) -> float:
     """Return the largest difference of a logit, over padded batches and single texts."""
-    batches = [batch for part in (texts, texts[:1]) for _, batch in torch_classifier.encoder.batches(part)]
+    parts = [torch_classifier.encoder.encode(part) for part in (texts, texts[:1])]
+    batches = [part.padded(rows) for part in parts for rows in part.batches()]
     differences = [np.abs(torch_classifier.logits(b) - fp32.logits(b)).max() for b in batches]
     worst = float(max(differences))
     if not worst <= MAX_DIFFERENCE:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kfp_textclf.components.common.encoding import TextEncoder
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
-from kfp_textclf.components.common.scoring import Classifier, TextEncoder
+from kfp_textclf.components.common.scoring import Classifier
 
 if TYPE_CHECKING:
     import onnx

@@ -63,6 +63,10 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     answer = project.run("predict", str(published), "how much is the fare to boston")
     assert answer.out.startswith("fare\t")
     assert not list(project.runs.rglob("*.partial-*"))
+    for output in project.runs.rglob("executor_output.json"):
+        for artifact in (one for many in read(output).get("artifacts", {}).values() for one in many["artifacts"]):
+            nulls = [name for name, value in artifact["metadata"].items() if value is None]
+            assert not nulls, f"{artifact['name']}: the launcher of a cluster fails on metadata without a value"
 
     again = project.run("run")
     assert again.code == 0, again.err
@@ -81,6 +85,12 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert [step["cached"] for step in rejected["steps"]] == [False, True, True] + [False] * 5
     assert "nothing was published" in worse.out
     assert read(project.runs / "store" / "tiny" / "champion.json")["version"] == metrics["published"]["version"]
+
+    judged = project.run("run", "--set", "publish.publish_promoted=false")
+    assert judged.code == 0, judged.err
+    unpublished = read(project.runs / "latest" / "metrics.json")
+    assert (unpublished["verdict"], unpublished["published"]) == ("promote", None)
+    assert "publish-model" not in [step["name"] for step in unpublished["steps"]]
 
 
 def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNamespace):
@@ -101,10 +111,11 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
     process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
     checkpoints = project.runs / "checkpoints"
     wait_for(lambda: list(checkpoints.rglob("manifest.json")), seconds=120)  # in the middle of the training
-    steps = [pid for pid in processes(project.root) if "executor_main" in command_line(pid)]
-    for pid in [process.pid] if victim == "run" else steps:
-        if victim != "step by SIGTERM" or "python" in command_line(pid).split()[0]:
-            os.kill(pid, signal.SIGTERM if victim == "step by SIGTERM" else signal.SIGKILL)
+    steps = [pid for pid in processes(project.root) if "forkserver" in command_line(parent(pid))]
+    assert len(steps) == 1
+    victims = [process.pid] if victim == "run" else steps
+    for pid in victims:
+        os.kill(pid, signal.SIGTERM if victim == "step by SIGTERM" else signal.SIGKILL)
     rest = process.communicate()[1]
     if victim != "run":
         assert process.returncode == 1
@@ -131,8 +142,22 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(project: Simp
 
 
 def processes(root: Path) -> list[int]:
-    """Return the processes that name a directory in their command line."""
-    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and str(root) in command_line(int(p.name))]
+    """Return the processes that were started in a directory."""
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and directory(int(p.name)) == root]
+
+
+def directory(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def command_line(pid: int) -> str:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from stage_inputs import CITIES, rewritten
 from support import tiny_rows
 
+from kfp_textclf.components.common.encoding import BATCH_TOKENS, Encoded, TextEncoder, pad
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.scoring import OnnxClassifier, TextEncoder, onnx_file, pad, score, softmax
+from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, score, softmax
 
 TEXTS = [text for _, text in tiny_rows(CITIES[:8])]
 
@@ -60,8 +61,35 @@ def test_no_texts_get_no_rows(exported: SimpleNamespace) -> None:
 
 
 def test_long_texts_are_cut_where_the_training_cut_them(exported: SimpleNamespace) -> None:
-    batches = TextEncoder(exported.int8).batches(["flight " * 1000])
-    assert [batch["input_ids"].shape for _, batch in batches] == [(1, 32)]
+    encoded = TextEncoder(exported.int8).encode(["flight " * 1000])
+    assert [encoded.padded(rows)["input_ids"].shape for rows in encoded.batches()] == [(1, 32)]
+
+
+@given(st.lists(st.integers(0, 600), max_size=20))
+def test_batches_hold_every_row_once_and_few_tokens(lengths: list[int]) -> None:
+    encoded = Encoded([[1] * length for length in lengths], 0, 0.0)
+    batches = encoded.batches()
+    assert sorted(row for rows in batches for row in rows.tolist()) == list(range(len(lengths)))
+    for rows in batches:
+        assert len(rows) == 1 or encoded.padded(rows)["input_ids"].size <= BATCH_TOKENS
+    longest = [max(lengths[row] for row in rows) for rows in batches]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_workers_answer_as_one_thread_does(exported: SimpleNamespace) -> None:
+    texts = TEXTS * 20
+    alone = OnnxClassifier(exported.int8, threads=1).text_logits(texts)
+    np.testing.assert_array_equal(OnnxClassifier(exported.int8, threads=3).text_logits(texts), alone)
+
+
+def test_classifiers_of_one_tokenizer_share_its_work(exported: SimpleNamespace) -> None:
+    known: dict[str, Encoded] = {}
+    score(OnnxClassifier(exported.onnx), TEXTS, 2, known)
+    (encoded,) = known.values()
+    classifier = OnnxClassifier(exported.int8)
+    scored = score(classifier, TEXTS, 2, known)
+    assert list(known.values()) == [encoded]
+    np.testing.assert_array_equal(scored.logits, classifier.text_logits(TEXTS))
 
 
 def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -77,12 +78,15 @@ def test_model_that_does_not_know_a_label_of_the_data_is_refused(
 
 def test_sizes_are_those_of_the_files(exported: SimpleNamespace) -> None:
     result = exported.result
-    assert result.onnx_bytes == (exported.onnx / "model.onnx").stat().st_size
-    assert result.int8_bytes == (exported.int8 / "model.int8.onnx").stat().st_size
-    assert result.int8_bytes < result.onnx_bytes
-    assert result.metadata("onnx_int8")["size_bytes"] == result.int8_bytes
-    assert result.metadata("onnx")["size_bytes"] == result.onnx_bytes
-    assert read_json(exported.int8 / "export.json") == result.metrics()
+    sizes = {
+        "fp32": (exported.onnx / "model.onnx").stat().st_size,
+        "int8": (exported.int8 / "model.int8.onnx").stat().st_size,
+    }
+    assert result.size_bytes == sizes
+    assert sizes["int8"] < sizes["fp32"]
+    assert result.metadata("onnx_int8")["size_bytes"] == result.metrics()["int8_bytes"] == sizes["int8"]
+    assert result.metadata("onnx")["size_bytes"] == result.metrics()["onnx_bytes"] == sizes["fp32"]
+    assert read_json(exported.int8 / "export.json") == vars(result)
     json.dumps(result.metrics(), allow_nan=False)
 
 
@@ -90,7 +94,7 @@ def test_every_constant_multiplication_is_quantised(exported: SimpleNamespace) -
     int8 = onnx.load(exported.int8 / "model.int8.onnx")
     assert unquantised_matmuls(int8) == []
     assert unquantised_matmuls(onnx.load(exported.onnx / "model.onnx")) != []
-    assert exported.result.int8_agreement > 0.9
+    assert exported.result.agreement["int8"] > 0.9
 
 
 def test_graph_takes_any_batch_and_length(exported: SimpleNamespace) -> None:
@@ -114,7 +118,7 @@ def test_padding_does_not_change_an_answer(exported: SimpleNamespace) -> None:
 def again(trained: SimpleNamespace, prepared: Path, tmp_path: Path):
     """Export once more; on refusal nothing may be left."""
 
-    def call(model: Path = trained.directory, dataset: Path = prepared, **options: int) -> None:
+    def call(model: Path = trained.directory, dataset: Path = prepared, **options: Any) -> None:
         export(str(model), str(dataset), str(tmp_path / "out" / "onnx"), str(tmp_path / "out" / "int8"), **options)
 
     (tmp_path / "out").mkdir()
@@ -150,10 +154,81 @@ def test_export_that_answers_otherwise_fails_and_leaves_nothing(
     assert remains(tmp_path / "out") == []
 
 
-def test_int8_that_is_larger_fails_and_leaves_nothing(again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "quantise_int8", lambda graph: graph)
-    with pytest.raises(RuntimeError, match="quantisation made the file larger"):
+def test_int8_that_is_as_large_fails_and_leaves_nothing(again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "quantise_int8", lambda graph, keep: graph)
+    with pytest.raises(RuntimeError, match=r"int8: \d+ bytes of \d+ in fp32, more than \d+: weights stayed in fp32"):
         again()
+    assert remains(tmp_path / "out") == []
+
+
+def test_graph_that_grows_fails_and_leaves_nothing(again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def larger(graph: onnx.ModelProto) -> onnx.ModelProto:
+        graph.doc_string = "x" * 10**6
+        return graph
+
+    monkeypatch.setattr(stage, "fold_constants", larger)
+    with pytest.raises(RuntimeError, match="the graph grew: bytes exported, weights shared, constants folded"):
+        again()
+    assert remains(tmp_path / "out") == []
+
+
+def test_every_variant_is_a_model_of_its_own(again, exported: SimpleNamespace, prepared: Path, tmp_path: Path) -> None:
+    again(variants=["int8", "int4", "fp16", "fp32"])
+    texts = pq.read_table(prepared / "validation.parquet")["text"].to_pylist()
+    wanted = OnnxClassifier(exported.onnx).probabilities(texts).argmax(axis=1)
+    result = read_json(tmp_path / "out/int8/export.json")
+    for name in ("int4", "fp16", "fp32"):
+        classifier = OnnxClassifier(tmp_path / "out" / "int8" / name)
+        agreement = (classifier.probabilities(texts).argmax(axis=1) == wanted).mean()
+        assert result["agreement"][name] == pytest.approx(agreement)
+        assert agreement > 0.9
+        assert result["size_bytes"][name] == classifier.path.stat().st_size
+        assert result["temperature"][name] == classifier.temperature
+    verified(tmp_path / "out" / "int8")
+
+
+def test_layers_stay_in_fp32_until_int8_answers_as_fp32_does(
+    again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Int8 is made bad where one layer is concerned; the search finds that layer and no other."""
+    from kfp_textclf.components.export import sensitivity
+
+    good = sensitivity.quantise_int8
+    victim = "classifier"
+
+    def bad(graph: onnx.ModelProto, keep: list[str] = ()) -> onnx.ModelProto:  # type: ignore[assignment]
+        quantised = good(graph, keep)
+        if not any(victim in name for name in keep):
+            bias = next(tensor for tensor in quantised.graph.initializer if list(tensor.dims) == [3])
+            bias.CopyFrom(onnx.numpy_helper.from_array(np.array([9, 0, -9], dtype=np.float32), bias.name))
+        return quantised
+
+    monkeypatch.setattr(sensitivity, "quantise_int8", bad)
+    again(min_int8_agreement=0.99)
+    kept = read_json(tmp_path / "out/int8/export.json")["kept"]
+    assert len(kept) == 1
+    assert victim in kept[0]
+    assert len(unquantised_matmuls(onnx.load(tmp_path / "out/int8/model.int8.onnx"))) == 1
+
+
+def test_nothing_stays_in_fp32_where_int8_answers_as_fp32_does(again, tmp_path: Path) -> None:
+    again(min_int8_agreement=0.5)
+    assert read_json(tmp_path / "out/int8/export.json")["kept"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variants": ["int8", "int2"]}, "variants: 'int2' is unknown; known are int8, int4, fp16, fp32"),
+        ({"variants": ["int4"]}, r"variants=\['int4'\]: must hold int8, and each name once"),
+        ({"variants": ["int8", "int8"]}, "must hold int8, and each name once"),
+        ({"min_int8_agreement": 1.5}, r"min_int8_agreement=1\.5: must be a share, 0 to 1"),
+        ({"min_int8_agreement": float("nan")}, "min_int8_agreement=nan: must be a share, 0 to 1"),
+    ],
+)
+def test_unusable_setting_is_refused(again, tmp_path: Path, settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        again(**settings)
     assert remains(tmp_path / "out") == []
 
 

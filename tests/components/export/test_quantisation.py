@@ -7,9 +7,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from baselines.export import pairwise_deduplicated, plain_int8
 from onnx import TensorProto, helper, numpy_helper
 
-from kfp_textclf.components.export.quantisation import fold_constants, quantise_int8, unquantised_matmuls
+from kfp_textclf.components.export.graphs import as_matmuls
+from kfp_textclf.components.export.quantisation import (
+    check_size,
+    fold_constants,
+    quantise_int8,
+    unquantised_matmuls,
+    weight_bytes,
+)
 from kfp_textclf.components.export.shared_weights import share_weights
 from kfp_textclf.components.export.torch_export import to_onnx
 
@@ -114,3 +122,90 @@ def test_model_that_stays_in_fp32_is_refused(albert: onnx.ModelProto, monkeypatc
     monkeypatch.setattr(onnxruntime.quantization, "quantize_dynamic", copy)
     with pytest.raises(RuntimeError, match="matrix multiplications are still in fp32"):
         quantise_int8(albert)
+
+
+def test_plain_quantisation_leaves_what_aliases_hide_in_fp32(tmp_path: Path) -> None:
+    """What `quantise_int8` refuses to do, without a word from onnxruntime."""
+    weight = numpy_helper.from_array(np.ones((3, 4), dtype=np.float32), "w")
+    nodes = [
+        helper.make_node("Identity", ["w"], ["alias"]),
+        helper.make_node("MatMul", ["x", "alias"], ["y"], name="hidden"),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, size]) for name, size in (("x", 3), ("y", 4))]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "fp32")
+    plain = onnx.load(plain_int8(tmp_path / "fp32", tmp_path / "int8"))
+    assert "MatMulInteger" not in operators(plain)
+    assert unquantised_matmuls(plain) == ["hidden"]
+
+
+@pytest.fixture(scope="module")
+def plainly_quantised(albert: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    """What onnxruntime makes of the ALBERT: scales and zero points lie outside raw_data."""
+    directory = tmp_path_factory.mktemp("plain")
+    onnx.save(albert, directory / "fp32.onnx")
+    return onnx.load(plain_int8(directory / "fp32.onnx", directory / "int8.onnx"))
+
+
+def test_comparing_raw_data_alone_corrupts_a_quantised_graph(plainly_quantised: onnx.ModelProto) -> None:
+    """The tutorial's way: tensors without raw data are all equal, whatever their types."""
+    graph = onnx.ModelProto.FromString(plainly_quantised.SerializeToString())
+    assert sum(not tensor.raw_data for tensor in graph.graph.initializer) > 5
+    assert pairwise_deduplicated(graph) > 5
+    with pytest.raises(Exception, match=r"INVALID_GRAPH|Type Error"):
+        logits(graph)
+
+
+def test_sharing_a_quantised_graph_changes_no_answer(plainly_quantised: onnx.ModelProto) -> None:
+    graph = onnx.ModelProto.FromString(plainly_quantised.SerializeToString())
+    assert share_weights(graph) > 0
+    np.testing.assert_array_equal(logits(graph), logits(plainly_quantised))
+
+
+@pytest.mark.parametrize(("variant", "ratio"), [("int8", 0.3), ("int4", 0.2), ("fp16", 0.52)])
+def test_model_that_is_all_weights_must_reach_the_ratio(variant: str, ratio: float) -> None:
+    weight = numpy_helper.from_array(np.ones((300, 400), dtype=np.float32), "w")
+    model = helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [], [], [weight]))
+    with pytest.raises(RuntimeError, match=f"{variant}: .* weights stayed in fp32"):
+        check_size(variant, int(ratio * model.ByteSize()), model)
+
+
+def test_tiny_model_may_be_larger_by_what_is_not_weights(albert: onnx.ModelProto) -> None:
+    weights, full = weight_bytes(albert), albert.ByteSize()
+    assert 0 < weights < 0.95 * full
+    limit = int(0.27 * weights + 3 * (full - weights))
+    check_size("int8", limit, albert)
+    with pytest.raises(RuntimeError, match="weights stayed in fp32"):
+        check_size("int8", limit + 1, albert)
+
+
+def test_nodes_to_keep_stay_in_fp32(albert: onnx.ModelProto) -> None:
+    kept = unquantised_matmuls(albert)[:2]
+    assert unquantised_matmuls(quantise_int8(albert, kept)) == kept
+
+
+@pytest.mark.parametrize("operator", ["Transpose", "Cast", "Identity", "Reshape"])
+def test_multiplication_with_a_moved_weight_is_found(operator: str) -> None:
+    weight = numpy_helper.from_array(np.ones((3, 4), dtype=np.float32), "w")
+    nodes = [helper.make_node(operator, ["w"], ["moved"]), helper.make_node("MatMul", ["x", "moved"], ["y"], name="m")]
+    assert unquantised_matmuls(helper.make_model(helper.make_graph(nodes, "g", [], [], [weight]))) == ["m"]
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_layers_become_multiplications(turned: int, bias: bool) -> None:
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(4, 3) if turned else (3, 4)).astype(np.float32)
+    stored = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.ones(4, dtype=np.float32), "b")]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, size]) for name, size in (("x", 3), ("logits", 4))
+    ]
+    node = helper.make_node("Gemm", ["x", "w", "b"][: 2 + bias], ["logits"], name="linear", transB=turned)
+    graph = helper.make_graph([node], "g", values[:1], values[1:], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = random.normal(size=(2, 3)).astype(np.float32)
+    expected = x @ (weight.T if turned else weight) + bias
+    as_matmuls(model.graph)
+    assert operators(model) == ["MatMul", "Add"][: 1 + bias]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(np.asarray(session.run(["logits"], {"x": x})[0]), expected, rtol=1e-5)

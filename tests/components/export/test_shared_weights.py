@@ -1,14 +1,18 @@
 """Storing each weight of a graph once, without changing what the graph computes."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from baselines.export import pairwise_deduplicated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from kfp_textclf.components.export.shared_weights import share_weights
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.export.shared_weights import compact, derive_copies, share_weights
 
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -221,11 +225,17 @@ def test_unused_weights_and_nodes_go() -> None:
 
 def test_short_names_do_not_collide_with_names_in_use() -> None:
     nodes = [
-        helper.make_node("MatMul", ["x", "w1"], ["w0"]),
-        helper.make_node("MatMul", ["x", "long.name"], ["w2"]),
-        helper.make_node("Add", ["w0", "w2"], ["y"]),
+        helper.make_node("MatMul", ["x", "b"], ["a"], name="first"),
+        helper.make_node("MatMul", ["x", "long.name"], ["c"]),
+        helper.make_node("Add", ["a", "c"], ["y"]),
     ]
-    shared(model(nodes, [tensor("w1", W), tensor("long.name", W + 1)], {"y": ["rows", "columns"]}))
+    graph = model(nodes, [tensor("b", W), tensor("long.name", W + 1)], {"y": ["rows", "columns"]})
+    small = compact(graph)
+    onnx.checker.check_model(small)
+    np.testing.assert_array_equal(answers(small)[0], answers(graph)[0])
+    assert small.ByteSize() < graph.ByteSize()
+    assert {len(name) for node in small.graph.node for name in (*node.input, *node.output)} == {1}
+    assert compact(small) == small
 
 
 @settings(deadline=None, max_examples=25)
@@ -235,3 +245,165 @@ def test_as_many_weights_stay_as_there_are_values(kinds: list[int]) -> None:
     nodes = [helper.make_node("MatMul", ["x", w.name], [f"y{place}"]) for place, w in enumerate(weights)]
     nodes.append(helper.make_node("Sum", [f"y{place}" for place in range(len(kinds))], ["y"]))
     assert len(shared(model(nodes, weights, {"y": ["rows", "columns"]})).graph.initializer) == len(set(kinds))
+
+
+def derived(graph: onnx.ModelProto, **feed: np.ndarray) -> list[str]:
+    """Derive copies; assert that the graph is valid, no larger, and answers the same bits; return the operators."""
+    before, size = answers(graph, **feed), graph.ByteSize()
+    saved = derive_copies(graph)
+    onnx.checker.check_model(graph)
+    assert saved == size - graph.ByteSize() >= 0
+    for old, new in zip(before, answers(graph, **feed), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return [node.op_type for node in graph.graph.node]
+
+
+LARGE = np.random.default_rng(0).normal(size=(3, 200)).astype(np.float32)
+
+
+def tied(stored: np.ndarray, node: str, weight: str = "decoder") -> onnx.ModelProto:
+    """Return a model that looks rows up in an embedding of shape (200, 3) and multiplies with another tensor."""
+    nodes = [
+        helper.make_node("Gather", ["embedding", "rows"], ["looked up"]),
+        helper.make_node(node, ["looked up", weight], ["y"]),
+    ]
+    rows = tensor("rows", np.array([3, 1]))
+    return model(nodes, [tensor("embedding", LARGE.T.copy()), tensor(weight, stored), rows], {"y": ["r", "c"]})
+
+
+def test_tied_embedding_is_stored_once_and_transposed() -> None:
+    graph = tied(LARGE, "MatMul")
+    assert derived(graph) == ["Transpose", "Gather", "MatMul"]
+    assert len(graph.graph.initializer) == 2
+
+
+def test_square_weight_and_its_transposed_copy_are_stored_once() -> None:
+    square = np.random.default_rng(1).normal(size=(20, 20)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["ab"]),
+        helper.make_node("ReduceSum", ["ab"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["x", "sum"], ["y"]),
+    ]
+    graph = model(nodes, [tensor("a", square), tensor("b", square.T.copy())], {"y": ["r", "c"]})
+    assert derived(graph) == ["Transpose", "MatMul", "ReduceSum", "Mul"]
+
+
+def test_reshaped_copy_is_stored_once() -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["flat"], ["most"], keepdims=0),
+        helper.make_node("MatMul", ["x", "weight"], ["a"]),
+        helper.make_node("Mul", ["a", "most"], ["y"]),
+    ]
+    graph = model(nodes, [tensor("weight", LARGE), tensor("flat", LARGE.ravel())], {"y": ["r", "c"]})
+    assert derived(graph) == ["Reshape", "ReduceMax", "MatMul", "Mul"]
+
+
+def test_operator_is_not_worth_a_small_copy() -> None:
+    assert "Transpose" not in derived(two_matmuls(tensor("one", W), tensor("two", W + 1)))
+    square = np.arange(9, dtype=np.float32).reshape(3, 3)
+    assert "Transpose" not in derived(two_matmuls(tensor("one", square), tensor("two", square.T.copy())))
+
+
+def test_unequal_weight_of_the_same_bytes_in_another_order_stays() -> None:
+    graph = tied(np.ascontiguousarray(LARGE[:, ::-1]), "MatMul")
+    assert derived(graph) == ["Gather", "MatMul"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_constants_of_branches_are_shared_with_the_graph_around(sign: int) -> None:
+    """Both branches give the same name to different constants, which only scopes keep apart."""
+    graph = branches(
+        [
+            helper.make_node("Constant", [], ["c"], value=tensor("ignored", W)),
+            helper.make_node("Identity", ["c"], ["alias"]),
+            helper.make_node("MatMul", ["x", "alias"], ["then"]),
+        ],
+        [
+            helper.make_node("Constant", [], ["c"], value=tensor("ignored", W[:1] + 1)),
+            helper.make_node("Neg", ["c"], ["else"]),
+        ],
+        "then",
+        "else",
+    )
+    branch = graph.graph.node[2].attribute[0].g
+    branch.initializer.append(tensor("own", W))
+    branch.node.append(helper.make_node("MatMul", ["x", "own"], ["nobody reads"]))
+    x = (sign * (np.abs(X) + 1)).astype(np.float32)
+    result = shared(graph, x=x)
+    assert len(result.graph.initializer) == 3, "the weight, the other branch's constant, zero"
+    for old, new in zip(answers(graph, x=x), answers(compact(result), x=x), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_weight_that_a_caller_may_override_stays_apart() -> None:
+    graph = two_matmuls(tensor("one", W), tensor("two", W))
+    graph.graph.input.append(helper.make_tensor_value_info("two", TensorProto.FLOAT, [3, 4]))
+    result = shared(graph)
+    assert len(result.graph.initializer) == 2
+    np.testing.assert_array_equal(answers(result, two=W + 1)[0], answers(graph, two=W + 1)[0])
+
+
+def test_old_model_that_lists_weights_among_its_inputs_is_shared() -> None:
+    graph = two_matmuls(tensor("one", W), tensor("two", W))
+    graph.ir_version, graph.opset_import[0].version = 3, 8
+    for name in ("one", "two"):
+        graph.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 4]))
+    result = shared(graph)
+    assert len(result.graph.initializer) == 1
+    assert [value.name for value in result.graph.input] == ["x"]
+
+
+def external(path: Path, graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the weights of a model in a file beside it; return the model without them."""
+    onnx.save(graph, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return onnx.load(path, load_external_data=False)
+
+
+def test_weights_in_a_file_of_their_own_are_read_and_shared(tmp_path: Path) -> None:
+    graph = two_matmuls(tensor("one", W), tensor("two", W + 1))
+    unread = external(tmp_path / "model.onnx", two_matmuls(tensor("one", W), tensor("two", W + 1)))
+    share_weights(unread, tmp_path)
+    np.testing.assert_array_equal(answers(unread)[0], answers(graph)[0])
+    assert len(unread.graph.initializer) == 2
+    twins = external(tmp_path / "twins.onnx", two_matmuls(tensor("one", W), tensor("two", W)))
+    share_weights(twins, tmp_path)
+    assert len(twins.graph.initializer) == 1
+
+
+def test_comparing_raw_data_alone_corrupts_a_graph_with_weights_elsewhere(tmp_path: Path) -> None:
+    """The tutorial's way: both weights have no raw data, so they are equal, and one answers for both."""
+    path = tmp_path / "model.onnx"
+    graph = external(path, two_matmuls(tensor("one", W), tensor("two", W + 1)))
+    wanted = answers(onnx.load(path))[0]
+    assert pairwise_deduplicated(graph) == 1
+    onnx.save(graph, path)
+    assert np.abs(answers(onnx.load(path))[0] - wanted).max() > 1
+
+
+def test_weights_elsewhere_are_never_taken_for_empty(tmp_path: Path) -> None:
+    graph = external(tmp_path / "model.onnx", two_matmuls(tensor("one", W), tensor("two", W + 1)))
+    with pytest.raises(ValueError, match="'one' lies in a file of its own"):
+        share_weights(graph)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "inside/../../secret.bin", "link.bin"])
+def test_weights_outside_the_directory_are_refused(tmp_path: Path, location: str) -> None:
+    directory = tmp_path / "model"
+    (directory / "inside").mkdir(parents=True)
+    (tmp_path / "secret.bin").write_bytes(bytes(1000))
+    (directory / "link.bin").symlink_to(tmp_path / "secret.bin")
+    graph = external(directory / "model.onnx", two_matmuls(tensor("one", W), tensor("two", W)))
+    graph.graph.initializer[0].external_data[0].value = location
+    with pytest.raises(UserError, match="must lie in the directory of its model"):
+        share_weights(graph, directory)
+
+
+@pytest.mark.parametrize("size", [None, 0, 47])
+def test_missing_or_short_file_of_weights_is_refused(tmp_path: Path, size: int | None) -> None:
+    graph = external(tmp_path / "model.onnx", two_matmuls(tensor("one", W), tensor("two", W)))
+    content = (tmp_path / "weights.bin").read_bytes()
+    (tmp_path / "weights.bin").unlink()
+    if size is not None:
+        (tmp_path / "weights.bin").write_bytes(content[:size])
+    with pytest.raises(UserError, match=r"weights\.bin: is missing or cut short"):
+        share_weights(graph, tmp_path)

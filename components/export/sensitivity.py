@@ -1,0 +1,76 @@
+"""The search for the layers that int8 should leave in fp32."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfp_textclf.components.common.hardware import available_cpus
+from kfp_textclf.components.common.scoring import TextEncoder
+from kfp_textclf.components.export.quantisation import quantise_int8
+
+if TYPE_CHECKING:
+    import onnx
+
+RANKING_TEXTS = 128  # that layers are ranked by
+MULTIPLICATIONS = ("MatMul", "Gemm")
+
+
+def nodes_to_keep(
+    graph: "onnx.ModelProto", encoder: TextEncoder, texts: Sequence[str], min_agreement: float
+) -> list[str]:
+    """Return the nodes to leave in fp32 so that int8 answers as fp32 does on enough texts; none if it does anyway.
+
+    Layers are ranked by how much closer the logits come to those of fp32 when one alone is left in fp32, and left in
+    that order, one more at a time, until enough answers agree. Nodes that share a weight are one layer.
+
+    Args:
+        graph: The fp32 graph.
+        encoder: Makes batches of texts.
+        texts: The validation texts.
+        min_agreement: Share of the texts that must get the same label.
+    """
+    if not min_agreement or not texts:
+        return []
+    truth = _logits(graph, encoder, texts)
+
+    def agrees(keep: Sequence[str]) -> bool:
+        answers = _logits(quantise_int8(graph, keep), encoder, texts)
+        return float((answers.argmax(axis=1) == truth.argmax(axis=1)).mean()) >= min_agreement
+
+    if agrees(()):
+        return []
+    sample = texts[:RANKING_TEXTS]
+    wanted = _logits(graph, encoder, sample)
+    layers = _layers(graph)
+    errors = [np.square(_logits(quantise_int8(graph, layer), encoder, sample) - wanted).mean() for layer in layers]
+    kept: list[str] = []
+    for place in np.argsort(errors, kind="stable"):
+        kept += layers[place]
+        if agrees(kept):
+            break
+    return kept
+
+
+def _layers(graph: "onnx.ModelProto") -> list[list[str]]:
+    """Return the names of the nodes that multiply with a stored weight, those with the same weight together."""
+    stored = {tensor.name for tensor in graph.graph.initializer}
+    layers: dict[str, list[str]] = {}
+    for node in graph.graph.node:
+        if node.op_type in MULTIPLICATIONS and node.input[1] in stored:
+            layers.setdefault(node.input[1], []).append(node.name)
+    return list(layers.values())
+
+
+def _logits(graph: "onnx.ModelProto", encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return a graph's answers, shape (texts, classes)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cpus()
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    result = np.empty((len(texts), len(encoder.labels)), dtype=np.float32)
+    for rows, batch in encoder.batches(texts):
+        result[rows] = session.run(["logits"], batch)[0]
+    return result

@@ -1,0 +1,79 @@
+"""The steps of a run on this machine, as forked processes: what they need is imported once, while earlier steps run.
+
+``kfp.local`` starts a shell and an interpreter for each step, which import everything again: seconds for torch alone.
+Here the heavy steps are forked from a server that has the libraries loaded, which begins to load them when the first
+step begins; the others are forked from the process that runs the pipeline. The command, the executor and the files of
+a step are those of kfp.
+"""
+
+import logging
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from multiprocessing import forkserver
+from pathlib import Path
+
+HEAVY = ("train_classifier", "train_candidate", "export_onnx", "evaluate_model")  # functions of components
+LIBRARIES = (  # of the heavy steps
+    "kfp.dsl.executor_main",
+    "torch",
+    "transformers.trainer",
+    "transformers.models.auto.modeling_auto",
+    "pyarrow.parquet",
+    "onnxruntime.quantization",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "sklearn.feature_extraction.text",
+    "sklearn.svm",
+)
+RUNTIME = "_KFP_RUNTIME"  # kfp is then imported without its client, which takes kubernetes along, and seconds
+
+
+def install() -> None:
+    """Import kfp without its client, and let ``kfp.local`` run steps in this way."""
+    os.environ[RUNTIME] = "true"
+    import_module("kfp")
+    del os.environ[RUNTIME]
+    import_module("kfp.dsl.executor_main")
+    from kfp.local import subprocess_task_handler
+
+    multiprocessing.set_forkserver_preload(list(LIBRARIES))
+    subprocess_task_handler.run_local_subprocess = run_step
+
+
+def run_step(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
+    """Run a step to its end; its output goes where that of this process goes.
+
+    Args:
+        full_command: ``sh -ec SCRIPT SOURCE ARGUMENT...``, as kfp compiles lightweight Python components.
+        env_vars: Variables to set for the step.
+
+    Returns:
+        Its exit code; negative: the number of the signal that ended it.
+    """
+    source, *arguments = full_command[3:]
+    heavy = arguments[arguments.index("--function_to_execute") + 1] in HEAVY
+    os.environ[RUNTIME] = "true"
+    forkserver.ensure_running()
+    del os.environ[RUNTIME]
+    context = multiprocessing.get_context("forkserver" if heavy else "fork")
+    step = context.Process(target=_execute, args=(source, arguments, dict(env_vars or {})))
+    step.start()
+    step.join()
+    return step.exitcode or 0
+
+
+def _execute(source: str, arguments: list[str], variables: dict[str, str]) -> None:
+    """Do in this process what the script of the command does."""
+    from kfp.dsl import executor_main
+
+    os.environ |= {RUNTIME: "true", **variables}
+    logging.getLogger().handlers.clear()
+    file = Path(tempfile.mkdtemp()) / "ephemeral_component.py"
+    file.write_text(source, encoding="utf-8")
+    sys.argv = [executor_main.__file__, "--component_module_path", str(file), *arguments]
+    executor_main.executor_main()
