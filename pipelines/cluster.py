@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import kfp
 
 T = TypeVar("T")
+TIMEOUT = (10.0, 120.0)  # seconds to connect, and between two parts of an answer
+IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+REFUSALS = {
+    400: "refuses; correct what it names",
+    404: "has no such thing; check that --host is the pipeline server, often .../pipeline",
+    409: "somebody else has just made the same; try again",
+}
 HOW_TO_LOG_IN = "log in: --token-file, KFP_TOKEN, KFP_COOKIE or --kube-context"
 
 
@@ -29,12 +36,12 @@ class Connection:
     """How to reach a server.
 
     Attributes:
-        host: Its URL; empty inside the cluster, or to go by the kube context.
+        host: Its URL; empty inside a pod of the cluster, or to go by the kube context.
         namespace: Profile in a multi-user installation; empty otherwise.
         token: Bearer token.
         token_file: File that holds one, read again when it expires.
         cookie: Cookie of a login page, such as ``authservice_session=...``.
-        kube_context: Context of the kubeconfig whose API server forwards to the server.
+        kube_context: Context of the kubeconfig whose API server forwards to the server, and knows the runs' pods.
         ca_file: Certificate authorities to trust, PEM.
         ui_host: URL of the dashboard, if it differs from ``host``.
     """
@@ -51,7 +58,13 @@ class Connection:
     @property
     def address(self) -> str:
         """What to call the server in messages."""
-        return self.host or (f"kube context {self.kube_context}" if self.kube_context else "the cluster")
+        return self.host or (f"kube context {self.kube_context}" if self.kube_context else IN_CLUSTER)
+
+    @property
+    def dashboard(self) -> str:
+        """URL of the dashboard; empty where it is not known."""
+        base = self.ui_host or self.host
+        return (base if "://" in base or not base else f"https://{base}").rstrip("/")
 
 
 class Cluster:
@@ -70,6 +83,8 @@ class Cluster:
             raise UserError(f"{connection.address}: answers with a page, not as Kubeflow Pipelines; {HOW_TO_LOG_IN}")
         if health.multi_user and not connection.namespace:
             raise UserError(f"{connection.address}: has a namespace for each user; name yours: --namespace")
+        if connection.namespace and not health.multi_user:
+            raise UserError(f"{connection.address}: has no namespaces for users; leave out --namespace (KFP_NAMESPACE)")
 
     def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call a method of ``client`` and return its answer.
@@ -82,8 +97,16 @@ class Cluster:
             return function(*arguments, **options)
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, making it if there is none of this name."""
+        """Return the id of an experiment, making it if there is none of this name.
+
+        Raises:
+            UserError: It is archived, or the server refuses.
+        """
         found = self.call(self.client.create_experiment, name, namespace=self.connection.namespace or None)
+        if str(found.storage_state) == "ARCHIVED":
+            raise UserError(
+                f"experiment {name}: is archived; restore it in the dashboard, or take another: --experiment"
+            )
         return self.identified(found.experiment_id)
 
     def identified(self, identifier: str | None) -> str:
@@ -97,48 +120,76 @@ class Cluster:
         return identifier
 
     def run_link(self, run_id: str) -> str:
-        """Return the address of a run in the dashboard."""
-        base = self.connection.ui_host or self.connection.host
-        if base and "://" not in base:
-            base = f"https://{base}"
-        return f"{base.rstrip('/')}/#/runs/details/{run_id}"
+        """Return the address of a run in the dashboard, or where to look for it there."""
+        base = self.connection.dashboard
+        return f"{base}/#/runs/details/{run_id}" if base else f"run {run_id} in the dashboard"
 
     def _connect(self) -> "kfp.Client":
         connection = self.connection
         for name, path in (("--token-file", connection.token_file), ("--ca-file", connection.ca_file)):
-            if path and not path.is_file():
-                raise UserError(f"{name} {path}: there is no such file")
+            if path and not (path.is_file() and os.access(path, os.R_OK)):
+                raise UserError(f"{name} {path}: {'cannot be read' if path.is_file() else 'there is no such file'}")
         if connection.host and not re.fullmatch(r"(https?://)?[\w.-]+(:\d+)?(/\S*)?", connection.host):
             raise UserError(
                 f"--host {connection.host!r}: is not an address such as https://kubeflow.example.com/pipeline"
             )
-        if not connection.host and not connection.kube_context and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and not connection.kube_context
+        if not connection.host and not connection.kube_context and not in_cluster:
             raise UserError("no server: set --host (or KFP_ENDPOINT), or --kube-context for a port of the API server")
         if connection.kube_context:
             _require_context(connection.kube_context)
-        import kfp
-        from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
-
-        class Client(kfp.Client):
-            def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-                """Ask once: kfp's own asks five times and prints a traceback each time."""
-                return self._healthz_api.healthz_service_get_healthz()
-
-        credentials = (
-            ServiceAccountTokenVolumeCredentials(str(connection.token_file)) if connection.token_file else None
-        )
         with translated(connection), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Client(
-                host=connection.host or None,
-                namespace=connection.namespace or "kubeflow",
+            client = _client_class()(
+                host=connection.host or (IN_CLUSTER if in_cluster else None),
                 existing_token=connection.token or None,
-                credentials=credentials,
+                credentials=_credentials(connection, in_cluster),
                 cookies=connection.cookie or None,
                 kube_context=connection.kube_context or None,
                 ssl_ca_cert=str(connection.ca_file) if connection.ca_file else None,
-                ui_host=connection.ui_host or None,
             )
+        client._context_setting["namespace"] = connection.namespace
+        client._existing_config.host = client._existing_config.host.rstrip("/")
+        rest: Any = client._run_api.api_client.rest_client
+        rest.request = _with_timeout(rest.request)
+        return client
+
+
+def _with_timeout(request: Callable[..., T]) -> Callable[..., T]:
+    """Give each request of the client an end; its own have none."""
+
+    def limited(*arguments: Any, **options: Any) -> T:
+        return request(*arguments, **{**options, "_request_timeout": TIMEOUT})
+
+    return limited
+
+
+def _client_class() -> "type[kfp.Client]":
+    import kfp
+
+    class Client(kfp.Client):
+        """``kfp.Client`` without what it remembers in the home directory, and without its five tries.
+
+        Its own ``namespace`` is that of the server in one place and that of the user in another.
+        """
+
+        def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+            return self._healthz_api.healthz_service_get_healthz()
+
+        def _load_context_setting_or_default(self) -> None:
+            self._context_setting = {"namespace": "not asked for yet"}
+
+    return Client
+
+
+def _credentials(connection: Connection, in_cluster: bool) -> Any:
+    """Return what reads a token from a file: the one given, or that which Kubernetes projects into a pod."""
+    from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
+    from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+    projected = os.environ.get(KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH)
+    file = connection.token_file or (Path(projected) if in_cluster and Path(projected).is_file() else None)
+    return ServiceAccountTokenVolumeCredentials(str(file)) if file and not connection.token else None
 
 
 def _require_context(name: str) -> None:
@@ -177,10 +228,12 @@ def translated(connection: Connection) -> Iterator[None]:
                 f"{where}: you may not do that{namespace} (403 {reason}); ask for the role kubeflow-edit there"
             ) from error
         if error.status and error.status < 500:
-            raise UserError(f"{where}: {error.status} {reason}") from error
+            raise UserError(
+                f"{where}: {REFUSALS.get(error.status, REFUSALS[400])} ({error.status} {reason})"
+            ) from error
         raise LostConnection(f"{where}: the server has a problem ({error.status} {reason}); try again") from error
     except HTTPError as error:
-        reason = getattr(error, "reason", None) or error
+        reason = getattr(error, "reason", None) or (error.args[0] if error.args else error)
         raise LostConnection(
             f"{where}: cannot be reached ({_short(str(reason))}); check --host and the network"
         ) from error

@@ -28,6 +28,7 @@ Experiment = Annotated[str, typer.Option(help="Experiment that lists the run.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Run every step, those in nested pipelines too.")]
 ServiceAccount = Annotated[str, typer.Option(help="Kubernetes service account of the pods.")]
 PipelineRoot = Annotated[str, typer.Option(help="Where artifacts go, s3://bucket/prefix.")]
+Push = Annotated[bool, typer.Option("--push", help="First copy to the store what it lacks of the data set.")]
 AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Submit although the checkout has changes.")]
 Runs = Annotated[Path, typer.Option(help="Where results are kept.")]
 
@@ -54,6 +55,7 @@ def submit(
     poll: Annotated[float, typer.Option(min=0.01, help="Seconds between questions.")] = 5.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
     allow_dirty: AllowDirty = False,
+    push: Push = False,
     preflight: Annotated[bool, typer.Option("--preflight", help="First look from here at all that it needs.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -61,6 +63,8 @@ def submit(
     from kfp_textclf.pipelines.cluster_run import run_on_cluster
 
     connection = _connection(host, namespace, token, token_file, cookie, kube_context, ca_file, ui_host)
+    if push and not dry_run:
+        _push_data(params, settings or [])
     submission = _submission(
         pipeline, params, settings, experiment, run_name, no_cache, service_account, pipeline_root, allow_dirty, runs
     )
@@ -126,6 +130,18 @@ def _connection(
     from kfp_textclf.pipelines.cluster import Connection
 
     return Connection(host, namespace, token, token_file, cookie, kube_context, ca_file, ui_host)
+
+
+def _push_data(params_file: Path, settings: list[str]) -> None:
+    from kfp_textclf.pipelines.data_push import push_dataset
+    from kfp_textclf.pipelines.params import load_params, parameter_names
+
+    known = [setting for setting in settings if setting.partition("=")[0].strip() in parameter_names()]
+    params = load_params(params_file, known)
+    if not params.store:
+        raise UserError("--push: there is no store to copy the data to; set store=s3://bucket/prefix")
+    for path in push_dataset(params, params_file.resolve().parent, params.store):
+        typer.echo(f"{path}: copied to {params.store}", err=True)
 
 
 def _submission(

@@ -17,6 +17,7 @@ from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, Time
 from kfp_textclf.pipelines.submission import Submission, say, submit
 
 DONE, RUN_FAILED, ENDED_EARLY = 0, 1, 3  # exit codes
+NO_REASON = "the server does not say why; its log is in the dashboard, and --kube-context shows its end here"
 FILES = ("predictions.csv", "report.html", "report.md")
 
 
@@ -86,10 +87,10 @@ def _conclude(status: RunStatus, record: dict[str, Any], steps: dict[str, Any], 
     if status.state == CANCELED:
         say(f"error: the run was cancelled; see {link}")
         return ENDED_EARLY
-    for line in record["error"].splitlines()[:-1]:
+    lines = record["error"].splitlines() or [NO_REASON]
+    for line in lines[:-1]:
         say(f"  {line}")
-    last = (record["error"].splitlines() or ["no reason given; its log is in the dashboard"])[-1]
-    say(f"error: step {step.name if step else 'unknown'} failed: {last}; see {link}")
+    say(f"error: {f'step {step.name}' if step else 'the run'} failed: {lines[-1]}; see {link}")
     return RUN_FAILED
 
 

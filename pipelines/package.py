@@ -62,6 +62,10 @@ class Package:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run make compile") from error
         except (yaml.YAMLError, UnicodeDecodeError, json_format.ParseError, LookupError, TypeError) as error:
             raise UserError(f"{path}: is no compiled pipeline ({error}); run make compile") from error
+        if floating := _floating_images(spec):
+            raise UserError(
+                f"{path}: image {floating[0]} has no fixed tag, and may be another tomorrow; name a release"
+            )
         if spec.get("schemaVersion") != "2.1.0" or dangling:
             problem = f"refers to {dangling[0]!r}, which it lacks" if dangling else "is not of schema version 2.1.0"
             raise UserError(f"{path}: {problem}; compile it with kfp 2.17")
@@ -145,7 +149,7 @@ def convert(name: str, value: Any, kind: str) -> Any:
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, wanted) or (wanted in (int, float) and isinstance(value, bool)):
-        raise UserError(f"{name}={value!r}: is not {described}")
+        raise UserError(f"{name}={value!r}: is not {described}; correct it")
     return value
 
 
@@ -170,6 +174,14 @@ def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[tuple[st
             yield name, inner["executorLabel"]
         else:
             yield from _steps(spec, inner)
+
+
+def _floating_images(spec: dict[str, Any]) -> list[str]:
+    """Return the images that are named without a tag or digest, or by ``latest``; the names of volumes are none."""
+    executors = spec.get("deploymentSpec", {}).get("executors", {}).values()
+    images = [executor["container"]["image"] for executor in executors if "container" in executor]
+    fixed = re.compile(r"@|\{\{|^argostub/|:(?!latest$)[^/:]+$")
+    return [image for image in images if not fixed.search(image)]
 
 
 def _dangling(spec: dict[str, Any]) -> list[str]:

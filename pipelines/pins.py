@@ -111,7 +111,9 @@ def _unpinned(path: Path, name: str, place: str, sources: Sources) -> dict[str, 
         raise UserError(f"{path}: is not pinned by DVC; {fix}")
     md5, size = md5_of(path), path.stat().st_size
     if object_size(sources.store, object_key(md5)) != size:
-        raise UserError(f"{path}: is not pinned by DVC, and {place} does not have it (md5 {md5}); {fix}")
+        raise UserError(
+            f"{path}: is not pinned by DVC, and {place} does not have it (md5 {md5}); {fix}, or submit with --push"
+        )
     return {"path": name, "md5": md5, "size": size}
 
 

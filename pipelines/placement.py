@@ -11,6 +11,8 @@ from kfp.dsl import PipelineTask
 
 SHM_SIZE = "2Gi"  # memory that the processes of a training share; the default of containers is 64 MiB
 USER, GROUP = 1000, 0  # as the images have it
+SMALL = ("500m", "1Gi")  # cores and memory
+RETRIES = 2  # KFP retries what the user has to mend as well: enough for a lost node or a store that is away
 SECRETS = {
     "s3_secret": (
         "AWS_ACCESS_KEY_ID",
@@ -30,22 +32,26 @@ def on_cpu_pool(
     *,
     cpu: str = "1",
     memory: str = "2Gi",
+    least: tuple[str, str] = SMALL,
     minutes: int = 60,
+    retries: int = RETRIES,
     **secrets: Any,
 ) -> PipelineTask:
-    """Let a step run anywhere, with these resources requested and at most these used.
+    """Let a step run anywhere, with at most these resources.
 
     Args:
         task: The step.
         pipeline: Name of its pipeline, for the bill.
-        cpu: Cores.
-        memory: As Kubernetes writes it.
-        minutes: How long it may take.
+        cpu: Cores that it may use.
+        memory: Memory that it may use, as Kubernetes writes it.
+        least: Cores and memory that a node must have free for it.
+        minutes: How long it may take, each time.
+        retries: How often it is tried again.
         secrets: Names of Kubernetes secrets, by what they are for: ``s3_secret``, ``hub_secret``, ``wandb_secret``.
             They need not exist.
     """
-    task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
-    return _anywhere(task, pipeline, minutes, secrets)
+    task.set_cpu_request(least[0]).set_cpu_limit(cpu).set_memory_request(least[1]).set_memory_limit(memory)
+    return _anywhere(task, pipeline, minutes, retries, secrets)
 
 
 def on_gpu_pool(
@@ -72,7 +78,7 @@ def on_gpu_pool(
         memory: As Kubernetes writes it.
         node_selector: Labels of the nodes.
         tolerations: Taints of the nodes.
-        hours: How long it may take.
+        hours: How long it may take, each time.
         secrets: As in `on_cpu_pool`.
     """
     task.set_accelerator_type(gpu_type).set_accelerator_limit(gpu_count)
@@ -82,14 +88,16 @@ def on_gpu_pool(
     kubernetes.add_toleration_json(task, tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=SHM_SIZE)  # noqa: S108
     kubernetes.add_pod_annotation(task, "karpenter.sh/do-not-disrupt", "true")  # nodes leave when it is done
-    return _anywhere(task, pipeline, hours * 60, secrets)
+    return _anywhere(task, pipeline, hours * 60, RETRIES, secrets)
 
 
-def _anywhere(task: PipelineTask, pipeline: str, minutes: int, secrets: dict[str, Any]) -> PipelineTask:
+def _anywhere(task: PipelineTask, pipeline: str, minutes: int, retries: int, secrets: dict[str, Any]) -> PipelineTask:
     """Set what every step has."""
-    # KFP retries what the user has to mend as well: twice is enough for a lost node or a store that is away.
-    task.set_retry(2, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
+    # Argo counts backoff_max_duration from the start of the first attempt: what is to be retried has to fit in.
+    whole = f"{(retries + 1) * (minutes + 10)}m"
+    task.set_retry(retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=whole)
     kubernetes.set_timeout(task, minutes * 60)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=GROUP, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "kfp-textclf")
     kubernetes.add_pod_label(task, "kfp-textclf/pipeline", pipeline)

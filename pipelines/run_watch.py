@@ -1,78 +1,107 @@
 """Following a run on a cluster to its end."""
 
 import contextlib
+import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kfp_textclf.pipelines.cluster import Cluster, LostConnection
+from kfp_textclf.pipelines.run_pods import Pods
 
-SUCCEEDED, FAILED, CANCELED = "SUCCEEDED", "FAILED", "CANCELED"
-TERMINAL = (SUCCEEDED, FAILED, CANCELED, "SKIPPED", "ERROR")
-LOST_AFTER = 10  # polls without an answer
-SCHEDULING = ("nodes are available", "Unschedulable", "ImagePull", "Pending")
-SAY_WHY_AFTER = 60.0  # seconds that a pod may wait before it is said
+PENDING, RUNNING = "PENDING", "RUNNING"
+SUCCEEDED, FAILED, CANCELING, CANCELED, SKIPPED = "SUCCEEDED", "FAILED", "CANCELING", "CANCELED", "SKIPPED"
+TERMINAL = (SUCCEEDED, FAILED, CANCELED, SKIPPED)
+STRONGEST = (RUNNING, PENDING, FAILED, CANCELING, CANCELED, SUCCEEDED, SKIPPED)  # of the states of a loop's iterations
+POD, DRIVER = re.compile(r"executor\(\d+\)"), "-driver"  # what Argo's nodes beside the steps are called
+LOST_AFTER = 10  # questions without an answer
+PATIENCE = 12  # questions for which a pod may wait before it is said
+LAGGING = 3  # further questions for the steps' states after the run's own
 
 
 class TimedOut(Exception):
     """The run is still going on, and the caller does not wait any longer."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
     """A step of the pipeline as the server sees it.
 
     Attributes:
         name: The task's name.
-        state: Such as ``RUNNING``.
-        seconds: How long it took, or has taken.
+        state: Such as ``RUNNING``; of a step in a loop, that of the iteration that matters most.
+        seconds: How long it took, all iterations together.
         error: Why it failed.
-        waiting: Why its pod has not started.
     """
 
     name: str
     state: str
     seconds: float = 0.0
     error: str = ""
-    waiting: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunStatus:
-    """A run as the server sees it."""
+    """A run as the server sees it.
+
+    Attributes:
+        state: Of the run.
+        error: Why it failed, where no step did.
+        steps: Those that the server knows of, in the order of the pipeline.
+        running: Whether a pod of a step runs.
+    """
 
     state: str
     error: str = ""
     steps: list[Step] = field(default_factory=list)
+    running: bool = False
 
     @property
     def failed_step(self) -> Step | None:
-        """The step that failed first, if the server says so."""
-        failed = [step for step in self.steps if step.state in (FAILED, "ERROR")]
-        return next((step for step in failed if step.error), failed[0] if failed else None)
+        """The step that failed first, if one did."""
+        return next((step for step in self.steps if step.state == FAILED), None)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The steps that have begun and not ended."""
+        return [step.name for step in self.steps if step.state not in TERMINAL]
 
 
 def status_of(run: Any, steps: list[str]) -> RunStatus:
     """Read a run of the API.
 
     Args:
-        run: ``V2beta1Run``.
-        steps: Names of the pipeline's tasks; the server's list also holds drivers, loops and pods, which are left out.
+        run: ``V2beta1Run``. Its task details are Argo's nodes: the steps, a driver for each, and their pods, which are
+            called executor; one that Argo left out has no state. No node says why it failed or waits.
+        steps: Names of the pipeline's tasks.
     """
-    details = {}
-    for task in (run.run_details.task_details or ()) if run.run_details else ():
-        name = task.display_name or ""
-        if name in steps:
-            details[name] = Step(name, str(task.state or "PENDING"), _seconds(task), _error(task), _waiting(task))
-    state = str(run.state or "PENDING")
-    return RunStatus(state, _message(run.error), [details[name] for name in steps if name in details])
+    tasks = list(run.run_details.task_details or ()) if run.run_details else []
+    state = str(run.state or PENDING)
+    found = {name: _step(name, tasks, over=state in TERMINAL) for name in steps}
+    failed = [name for task in tasks if str(task.state) == FAILED and not POD.match(name := str(task.display_name))]
+    pods = [str(task.state) for task in tasks if POD.match(str(task.display_name))]
+    known = [step for step in found.values() if step]
+    running = RUNNING in pods or (not pods and any(step.state == RUNNING for step in known))
+    return RunStatus(state, _message(run.error) or (f"{failed[0]} failed" if failed else ""), known, running)
+
+
+def _step(name: str, tasks: Iterable[Any], over: bool) -> Step | None:
+    own = [task for task in tasks if task.display_name == name]
+    driver = [task for task in tasks if task.display_name == name + DRIVER and str(task.state) == FAILED]
+    if driver:
+        return Step(name, FAILED, 0.0, _error(driver) or "what prepares its pod failed; see its driver's log")
+    if not own:
+        return None
+    states = [str(task.state) if task.state else (SKIPPED if over else PENDING) for task in own]
+    state = next((known for known in STRONGEST if known in states), states[0])
+    return Step(name, state, sum(map(_seconds, own)), _error(own) if state == FAILED else "")
 
 
 def follow(
     cluster: Cluster, run_id: str, steps: list[str], say: Callable[[str], None], timeout: float, poll: float
 ) -> RunStatus:
-    """Wait for a run to end, and say whenever a step's state changes.
+    """Wait for a run to end, and say whenever a step's state changes, and what keeps it waiting.
 
     Args:
         cluster: The server.
@@ -86,71 +115,89 @@ def follow(
         TimedOut: The run has not ended in time; it goes on.
         UserError: The server refuses, or does not answer for a long time.
     """
-    seen: dict[str, str] = {}
-    complained: set[str] = set()
-    started, lost = time.monotonic(), 0
-    while True:
+    watch = _Watch(cluster, run_id, steps, say)
+    started = time.monotonic()
+    while not watch.ended:
+        watch.ask()
+        if not watch.ended:
+            if timeout and time.monotonic() - started > timeout:
+                raise TimedOut(watch.why_waiting())
+            time.sleep(poll)
+    return watch.explained(poll)
+
+
+class _Watch:
+    """What has been seen and said of a run."""
+
+    def __init__(self, cluster: Cluster, run_id: str, steps: list[str], say: Callable[[str], None]) -> None:
+        self.status = RunStatus(PENDING)
+        self._cluster, self._run_id, self._steps, self._say = cluster, run_id, steps, say
+        self._pods = Pods(cluster.connection, run_id)
+        self._shown: dict[str, str] = {}
+        self._lost = self._idle = 0
+        self._canceling = False
+
+    @property
+    def ended(self) -> bool:
+        return self.status.state in TERMINAL
+
+    def ask(self) -> None:
+        """Ask once, and say what is new."""
         try:
-            status = status_of(cluster.call(cluster.client.get_run, run_id), steps)
-            lost = 0
+            status = status_of(self._cluster.call(self._cluster.client.get_run, self._run_id), self._steps)
         except LostConnection as error:
-            lost += 1
-            if lost > LOST_AFTER:
+            self._lost += 1
+            if self._lost > LOST_AFTER:
                 raise
-            if lost == 1:
-                say(f"{error} (asking again)")
-            status = None
-        if status:
-            for step in status.steps:
-                if seen.get(step.name) != step.state:
-                    seen[step.name] = step.state
-                    say(_line(step, steps))
-                if step.waiting and step.name not in complained:
-                    complained.add(step.name)
-                    say(f"{step.name}: its pod waits: {step.waiting}")
-            if status.state in TERMINAL:
-                return _settled(cluster, run_id, steps, status)
-        waited = time.monotonic() - started
-        if timeout and waited > timeout:
-            raise TimedOut(_why_waiting(status))
-        if status and waited > SAY_WHY_AFTER and "" not in complained and not any(_running(s) for s in status.steps):
-            complained.add("")
-            say(_why_waiting(status))
-        time.sleep(poll)
+            if self._lost == 1:
+                self._say(f"{error} (asking again)")
+            return
+        self._lost = 0
+        self._canceling |= status.state == CANCELING
+        if status.state == FAILED and self._canceling:  # Argo knows no other end of a run that was stopped
+            status = replace(status, state=CANCELED)
+        self.status = status
+        for step in status.steps:
+            if self._shown.get(step.name) != step.state:
+                self._shown[step.name] = step.state
+                self._say(self._line(step))
+        self._idle = 0 if status.running or self.ended else self._idle + 1
+        if self._idle == PATIENCE:
+            self._say(self.why_waiting())
 
-
-def _settled(cluster: Cluster, run_id: str, steps: list[str], status: RunStatus) -> RunStatus:
-    """Ask again: the steps' states lag behind the run's."""
-    for _ in range(3):
-        if all(step.state in TERMINAL for step in status.steps):
-            break
-        with contextlib.suppress(LostConnection):
-            status = status_of(cluster.call(cluster.client.get_run, run_id), steps)
-        time.sleep(0.5)
-    return status
-
-
-def _running(step: Step) -> bool:
-    return step.state == "RUNNING" and not step.waiting
-
-
-def _why_waiting(status: RunStatus | None) -> str:
-    steps = status.steps if status else []
-    waiting = [step for step in steps if step.waiting]
-    if waiting:
-        return f"{waiting[0].name}: its pod waits: {waiting[0].waiting}"
-    unfinished = [step.name for step in steps if step.state not in TERMINAL]
-    if unfinished:
+    def why_waiting(self) -> str:
+        """Return what the run waits for, as far as that is known."""
+        unfinished = self.status.unfinished
+        if self.status.running:
+            return f"{', '.join(unfinished)}: running"
+        for step, reason in self._pods.waiting().items():
+            return f"{step}: its pod waits: {reason}"
+        if not unfinished:
+            return f"no step has started; is the workflow controller running? {self._pods.command}"
         return (
-            f"{unfinished[0]} has not ended; if its pod is pending, the pool may lack GPUs or the node selector match "
-            "no node: kubectl get pods, kubectl describe pod"
+            f"{', '.join(unfinished)}: its pod does not run yet; no GPU is free, no node has the labels of "
+            f"cluster.node_selector, or its image is still pulled: {self._pods.command}"
         )
-    return "no step has started; is the workflow controller running?"
 
+    def explained(self, poll: float) -> RunStatus:
+        """Return the status once the steps' states, which lag behind, have followed, with what a failed one printed."""
+        for _ in range(LAGGING):
+            if not self.status.unfinished and (self.status.failed_step or self.status.state != FAILED):
+                break
+            time.sleep(poll)
+            with contextlib.suppress(LostConnection):
+                self.ask()
+        step = self.status.failed_step
+        if not step or step.error:
+            return self.status
+        error = self._pods.last_lines(step.name)
+        steps = [replace(known, error=error) if known is step else known for known in self.status.steps]
+        return replace(self.status, steps=steps)
 
-def _line(step: Step, steps: list[str]) -> str:
-    seconds = f"  {step.seconds:.0f} s" if step.state in TERMINAL and step.seconds else ""
-    return f"[{steps.index(step.name) + 1}/{len(steps)}] {step.name:<18} {step.state.lower()}{seconds}"
+    def _line(self, step: Step) -> str:
+        seconds = f"  {step.seconds:.0f} s" if step.state in TERMINAL and step.seconds else ""
+        place = f"[{self._steps.index(step.name) + 1}/{len(self._steps)}]"
+        return f"{place} {step.name:<18} {step.state.lower()}{seconds}"
 
 
 def _seconds(task: Any) -> float:
@@ -163,10 +210,9 @@ def _message(status: Any) -> str:
     return str(status.message or "") if status else ""
 
 
-def _error(task: Any) -> str:
-    """Return the last lines of what is known about a failure."""
-    texts = list(_errors(task)) if str(task.state) in (FAILED, "ERROR") else []
-    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+def _error(tasks: Iterable[Any]) -> str:
+    """Return the last lines of what the server says about a failure."""
+    lines = [line for task in tasks for text in _errors(task) for line in text.splitlines() if line.strip()]
     return "\n".join(lines[-5:])
 
 
@@ -174,13 +220,3 @@ def _errors(task: Any) -> Iterator[str]:
     for status in [*(entry.error for entry in task.state_history or ()), task.error]:
         if _message(status):
             yield _message(status)
-
-
-def _waiting(task: Any) -> str:
-    """Return why a pod is not scheduled, when the server passes that on."""
-    if str(task.state) in TERMINAL:
-        return ""
-    text = " ".join(_errors(task))
-    return (
-        text if any(word in text for word in ("nodes are available", "Unschedulable", "ImagePull", "Pending")) else ""
-    )

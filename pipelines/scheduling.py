@@ -33,8 +33,7 @@ def set_schedule(cluster: Cluster, submission: Submission, cron: str) -> str:
     pipeline_id, version_id = upload(cluster, submission.package, submission.version)
     experiment_id = cluster.experiment(submission.experiment)
     earlier = _named(cluster, experiment_id, name)
-    wanted = (cron, version_id, _canonical(submission.arguments), submission.service_account)
-    if len(earlier) == 1 and _content(earlier[0]) == wanted:
+    if len(earlier) == 1 and _is_as_wanted(earlier[0], cron, version_id, submission):
         return f"{name}: is as wanted already ({cron})"
     created = cluster.call(
         client.create_recurring_run,
@@ -80,11 +79,18 @@ def _named(cluster: Cluster, experiment_id: str, name: str) -> list[Any]:
             return found
 
 
-def _content(run: Any) -> tuple[str, str, str, str]:
-    cron = run.trigger.cron_schedule.cron if run.trigger and run.trigger.cron_schedule else ""
+def _is_as_wanted(run: Any, cron: str, version_id: str, submission: Submission) -> bool:
+    """Compare; the server fills in a service account and a pipeline root where none was given."""
+    trigger = run.trigger.cron_schedule.cron if run.trigger and run.trigger.cron_schedule else ""
     version = run.pipeline_version_reference.pipeline_version_id if run.pipeline_version_reference else ""
-    parameters = run.runtime_config.parameters if run.runtime_config else {}
-    return cron, version, _canonical(parameters or {}), run.service_account or ""
+    config = run.runtime_config
+    return (
+        str(run.status) != "DISABLED"
+        and (trigger, version) == (cron, version_id)
+        and _canonical((config.parameters if config else None) or {}) == _canonical(submission.arguments)
+        and submission.service_account in ("", run.service_account)
+        and submission.pipeline_root in ("", config.pipeline_root if config else None)
+    )
 
 
 def _canonical(arguments: dict[str, Any]) -> str:

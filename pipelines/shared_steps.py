@@ -17,6 +17,8 @@ from kfp_textclf.components import (
 from kfp_textclf.pipelines.gate import gate, name_run
 from kfp_textclf.pipelines.placement import on_cpu_pool
 
+MODEL_IN_MEMORY = ("1", "3Gi")  # cores and memory of a step that loads a model and a batch of texts
+
 
 def data_steps(
     pipeline: str,
@@ -57,7 +59,7 @@ def data_steps(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     ).set_caching_options(False)  # the world may have changed since
-    on_cpu_pool(checked, pipeline, cpu="500m", memory="1Gi", minutes=10, **secrets)
+    on_cpu_pool(checked, pipeline, cpu="500m", memory="1Gi", minutes=10, retries=1, **secrets)
     ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
     on_cpu_pool(ingested, pipeline, minutes=120, **s3)
     prepared = prepare_dataset(raw=ingested.outputs["raw"], checks=checks, limits=limits, **preparation)
@@ -99,11 +101,11 @@ def closing_steps(
     """
     s3, s3_and_wandb = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "wandb_secret")
     exported = export_onnx(model=model, dataset=dataset, **exporting)
-    on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi")
+    on_cpu_pool(exported, pipeline, cpu="2", memory="8Gi", least=MODEL_IN_MEMORY)
     evaluated = evaluate_model(
         dataset=dataset, onnx=exported.outputs["onnx"], onnx_int8=exported.outputs["onnx_int8"], **judgement
     )
-    on_cpu_pool(evaluated, pipeline, cpu="2", memory="8Gi", minutes=240, **s3_and_wandb)
+    on_cpu_pool(evaluated, pipeline, cpu="2", memory="8Gi", least=MODEL_IN_MEMORY, minutes=240, **s3_and_wandb)
     name_run(evaluated)
     gated = gate(
         verdict=evaluated.outputs["verdict"],

@@ -15,7 +15,7 @@ from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.components.images import VERSION
-from kfp_textclf.pipelines.cluster import Cluster
+from kfp_textclf.pipelines.cluster import Cluster, LostConnection
 from kfp_textclf.pipelines.package import Package
 from kfp_textclf.pipelines.params import load_params
 from kfp_textclf.pipelines.training_run import pipeline_arguments
@@ -141,7 +141,7 @@ def refuse_unpushed_data(pin: dict[str, Any]) -> None:
         try:
             check_pinned(file)
         except NotFound as error:
-            raise UserError(f"{error}; push the data: dvc push, or kfp-textclf data add") from error
+            raise UserError(f"{error}; push the data: dvc push, or submit with --push") from error
 
 
 def preflight(package: Package, arguments: dict[str, Any]) -> None:
@@ -167,39 +167,49 @@ def submit(cluster: Cluster, submission: Submission) -> str:
         UserError: The server refuses.
     """
     pipeline_id, version_id = upload(cluster, submission.package, submission.version)
-    run = cluster.call(
-        cluster.client.run_pipeline,
-        experiment_id=cluster.experiment(submission.experiment),
-        job_name=submission.run_name,
-        pipeline_id=pipeline_id,
-        version_id=version_id,
-        params=submission.arguments,
-        pipeline_root=submission.pipeline_root or None,
-        service_account=submission.service_account or None,
-    )
+    experiment_id = cluster.experiment(submission.experiment)
+    try:
+        run = cluster.call(
+            cluster.client.run_pipeline,
+            experiment_id=experiment_id,
+            job_name=submission.run_name,
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            params=submission.arguments,
+            pipeline_root=submission.pipeline_root or None,
+            service_account=submission.service_account or None,
+        )
+    except LostConnection as error:
+        raise UserError(f"{error}; it may have started: look for {submission.run_name} in the dashboard") from error
     return cluster.identified(run.run_id)
 
 
 def upload(cluster: Cluster, package: Package, version: str) -> tuple[str, str]:
     """Return the server's ids of a pipeline and of the version with this content, uploading what it lacks."""
-    client, namespace = cluster.client, cluster.connection.namespace or None
-    with tempfile.TemporaryDirectory() as scratch:
-        file = str(Path(scratch) / "pipeline.yaml")
-        Path(file).write_text(package.text, encoding="utf-8")
-        pipeline_id = _found_or_made(
-            lambda: _pipeline_id(cluster, package.name),
-            lambda: (
-                cluster.call(client.upload_pipeline, file, pipeline_name=package.name, namespace=namespace).pipeline_id
-            ),
-        )
-        pipeline_id = cluster.identified(pipeline_id)
-        version_id = _found_or_made(
-            lambda: _version_id(cluster, pipeline_id, version),
-            lambda: (
-                cluster.call(client.upload_pipeline_version, file, version, pipeline_id=pipeline_id).pipeline_version_id
-            ),
-        )
+    pipeline_id = cluster.identified(
+        _found_or_made(lambda: _pipeline_id(cluster, package.name), lambda: _make_pipeline(cluster, package.name))
+    )
+    version_id = _found_or_made(
+        lambda: _version_id(cluster, pipeline_id, version), lambda: _upload(cluster, pipeline_id, package, version)
+    )
     return pipeline_id, cluster.identified(version_id)
+
+
+def _make_pipeline(cluster: Cluster, name: str) -> str | None:
+    """Make a pipeline without a version: an upload would add one that is named as the pipeline is."""
+    from kfp_server_api import V2beta1Pipeline
+
+    pipeline = V2beta1Pipeline(name=name, display_name=name, namespace=cluster.connection.namespace or None)
+    create: Callable[..., Any] = cluster.client._pipelines_api.pipeline_service_create_pipeline
+    return cluster.call(create, pipeline).pipeline_id
+
+
+def _upload(cluster: Cluster, pipeline_id: str, package: Package, version: str) -> str | None:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "pipeline.yaml"
+        file.write_text(package.text, encoding="utf-8")
+        made = cluster.call(cluster.client.upload_pipeline_version, str(file), version, pipeline_id=pipeline_id)
+    return made.pipeline_version_id
 
 
 def _found_or_made(find: Callable[[], str], make: Callable[[], str | None]) -> str | None:

@@ -2,6 +2,8 @@
 
 It speaks HTTP, checks every request body against the models of kfp-server-api and every pipeline against the protos of
 kfp-pipeline-spec, refuses what the real server refuses, and plays a scripted course for each run. It runs no pipeline.
+A run's details are the nodes of Argo, as the real server passes them on: without a word on why one failed or waits. It
+is for Kubernetes to say that: `pods_stand_in`, behind the same address, as is the way through Kubernetes to the server.
 """
 
 import email.parser
@@ -23,8 +25,11 @@ import kfp_server_api
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as protos
+from pods_stand_in import Task, log_of, nodes, pod_list
 
 API = "/apis/v2beta1"
+KUBERNETES = "/api/v1/namespaces/kubeflow"
+PROXY = f"{KUBERNETES}/services/ml-pipeline:http/proxy"
 INT64 = ("interval_second", "max_concurrency")  # JSON may hold them as text or as number
 PLAIN_TYPES = {"str": str, "int": int, "bool": bool}
 JSON_TYPES = {
@@ -38,24 +43,12 @@ JSON_TYPES = {
 
 
 @dataclass
-class Task:
-    """A task of a run at one moment."""
-
-    name: str
-    state: str
-    error: str = ""
-
-
-@dataclass
 class Moment:
     """What a run looks like at one poll."""
 
     state: str
     tasks: list[Task] | None = None  # None: the server does not say yet
     error: str = ""
-
-
-GOOD_COURSE = (Moment("PENDING"), Moment("RUNNING", []), Moment("SUCCEEDED", []))
 
 
 @dataclass
@@ -68,8 +61,11 @@ class Behaviour:
         cookie: Cookie that is asked for.
         multi_user: Whether there is a namespace for each user.
         namespaces: Those that may be used in multi-user mode.
-        login_page: Answer everything with a page.
-        faults: Path pattern to what goes wrong there: a status, ``drop`` or seconds of delay; and how many times.
+        login_page: Send everybody to a page.
+        archived: Names of experiments that are archived.
+        service_account: What runs and recurring runs get that name none.
+        faults: Path pattern to what goes wrong there: a status, ``drop`` (no answer), ``cut`` (half of one) or
+            seconds of delay; and how many times.
     """
 
     course: list[Moment] = field(
@@ -80,6 +76,8 @@ class Behaviour:
     multi_user: bool = False
     namespaces: tuple[str, ...] = ()
     login_page: bool = False
+    archived: tuple[str, ...] = ()
+    service_account: str = "pipeline-runner"
     faults: dict[str, tuple[int | str | float, int]] = field(default_factory=dict)
 
 
@@ -104,13 +102,19 @@ class StandIn(ThreadingHTTPServer):
         self.versions: dict[str, dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
+        self.shown: dict[str, Moment] = {}
         self.recurring_runs: dict[str, dict[str, Any]] = {}
         self.polls: dict[str, int] = {}
         self.requests: list[str] = []
+        for name in behaviour.archived:
+            _kept(self.experiments, {"experiment_id": _new_id(), "display_name": name, "storage_state": "ARCHIVED"})
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet about clients that went away."""
 
     def healthz(self, **_: Any) -> dict[str, Any]:
         return {"multi_user": self.behaviour.multi_user, "commit_sha": "stand-in", "pipeline_store": "database"}
@@ -122,10 +126,18 @@ class StandIn(ThreadingHTTPServer):
     def create_experiment(self, body: dict[str, Any], **_: Any) -> dict[str, Any]:
         check_body(body, "V2beta1Experiment")
         self._check_namespace(body.get("namespace", ""))
-        return _kept(self.experiments, {"experiment_id": _new_id(), **body})
+        return _kept(self.experiments, {"experiment_id": _new_id(), "storage_state": "AVAILABLE", **body})
 
     def list_pipelines(self, query: dict[str, str], **_: Any) -> dict[str, Any]:
+        self._check_namespace(query.get("namespace", ""))
         return {"pipelines": _filtered(self.pipelines, query)}
+
+    def create_pipeline(self, body: dict[str, Any], **_: Any) -> dict[str, Any]:
+        check_body(body, "V2beta1Pipeline")
+        self._check_namespace(body.get("namespace", ""))
+        if any(pipeline["display_name"] == body["display_name"] for pipeline in self.pipelines.values()):
+            raise Refused(409, "Failed to create a pipeline: already exists")
+        return _kept(self.pipelines, {"pipeline_id": _new_id(), **body})
 
     def upload_pipeline(self, query: dict[str, str], file: str, **_: Any) -> dict[str, Any]:
         spec = parse_pipeline(file)
@@ -150,7 +162,7 @@ class StandIn(ThreadingHTTPServer):
     def create_run(self, body: dict[str, Any], **_: Any) -> dict[str, Any]:
         check_body(body, "V2beta1Run")
         self._check_job(body)
-        run = {"run_id": _new_id(), "state": "PENDING", "created_at": _now(), **body}
+        run = {"run_id": _new_id(), "state": "PENDING", "created_at": _now(), **self._defaults(), **body}
         return _kept(self.runs, run)
 
     def get_run(self, identifier: str, **_: Any) -> dict[str, Any]:
@@ -158,15 +170,23 @@ class StandIn(ThreadingHTTPServer):
             raise Refused(404, f"run {identifier} not found")
         run, poll = self.runs[identifier], self.polls.get(identifier, 0)
         self.polls[identifier] = poll + 1
-        moment = self.behaviour.course[min(poll, len(self.behaviour.course) - 1)]
+        moment = self.shown[identifier] = self.behaviour.course[min(poll, len(self.behaviour.course) - 1)]
         shown = {**run, "state": "CANCELED" if run.get("terminated") else moment.state}
         shown.pop("terminated", None)
         if moment.error:
             shown["error"] = {"code": 2, "message": moment.error}
         if moment.tasks is not None:
-            pods = [{"task_id": "root", "display_name": "root-driver", "state": None}]
-            shown["run_details"] = {"task_details": [*pods, *map(_task_detail, moment.tasks)]}
+            shown["run_details"] = {"task_details": nodes(moment.tasks)}
         return shown
+
+    def list_pods(self, query: dict[str, str], **_: Any) -> dict[str, Any]:
+        run_id = query.get("labelSelector", "").removeprefix("pipeline/runid=")
+        return pod_list((self.shown[run_id].tasks or []) if run_id in self.shown else [])
+
+    def read_log(self, identifier: str, query: dict[str, str], **_: Any) -> str:
+        if query.get("container") != "main":
+            raise Refused(400, "a container name must be specified")
+        return log_of(identifier, [task for moment in self.shown.values() for task in moment.tasks or ()])
 
     def terminate_run(self, identifier: str, **_: Any) -> dict[str, Any]:
         if identifier not in self.runs:
@@ -183,7 +203,8 @@ class StandIn(ThreadingHTTPServer):
         cron = (body.get("trigger", {}).get("cron_schedule") or {}).get("cron", "")
         if len(cron.split()) != 6:
             raise Refused(400, f"Schedule cron is not supported: {cron!r}")
-        return _kept(self.recurring_runs, {"recurring_run_id": _new_id(), "status": "ENABLED", **body})
+        status = "ENABLED" if body.get("mode") == "ENABLE" else "DISABLED"
+        return _kept(self.recurring_runs, {"recurring_run_id": _new_id(), "status": status, **self._defaults(), **body})
 
     def delete_recurring_run(self, identifier: str, **_: Any) -> dict[str, Any]:
         if self.recurring_runs.pop(identifier, None) is None:
@@ -204,9 +225,15 @@ class StandIn(ThreadingHTTPServer):
         if not self.behaviour.multi_user and namespace:
             raise Refused(400, "In single-user mode, a namespace cannot be specified")
 
+    def _defaults(self) -> dict[str, Any]:
+        return {"service_account": self.behaviour.service_account}
+
     def _check_job(self, body: dict[str, Any]) -> None:
-        if body.get("experiment_id") not in self.experiments:
+        experiment = self.experiments.get(str(body.get("experiment_id")))
+        if not experiment:
             raise Refused(404, "Experiment not found")
+        if experiment.get("storage_state") == "ARCHIVED":
+            raise Refused(400, "The experiment is archived")
         reference = str((body.get("pipeline_version_reference") or {}).get("pipeline_version_id"))
         documents = self.versions.get(reference, {}).get("pipeline_spec") or body.get("pipeline_spec")
         if not documents:
@@ -221,6 +248,7 @@ ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/experiments", "list_experiments"),
     ("POST", "/experiments", "create_experiment"),
     ("GET", "/pipelines", "list_pipelines"),
+    ("POST", "/pipelines", "create_pipeline"),
     ("POST", "/pipelines/upload", "upload_pipeline"),
     ("POST", "/pipelines/upload_version", "upload_version"),
     ("GET", "/pipelines/([^/]+)/versions", "list_versions"),
@@ -231,6 +259,7 @@ ROUTES: list[tuple[str, str, str]] = [
     ("POST", "/recurringruns", "create_recurring_run"),
     ("DELETE", "/recurringruns/([^/:]+)", "delete_recurring_run"),
 ]
+PODS = [("GET", "/pods", "list_pods"), ("GET", "/pods/([^/]+)/log", "read_log")]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -247,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         content = self.rfile.read(length)
-        server, path = self.server, urlsplit(self.path).path
+        server, path = self.server, urlsplit(self.path).path.removeprefix(PROXY)
         server.requests.append(f"{self.command} {path}")
         fault = self._fault(path)
         if fault == "drop":
@@ -256,14 +285,19 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, float):
             time.sleep(fault)
         try:
-            if server.behaviour.login_page:
+            if path == "/login":
                 return self._send(200, b"<html><form action=/login></form></html>", "text/html")
+            if server.behaviour.login_page:
+                return self._send(302, b"", "text/html", Location="/login")
             if isinstance(fault, int):
                 raise Refused(fault, "a scripted fault")
-            self._check_credentials()
+            if not path.startswith(KUBERNETES):
+                self._check_credentials()
             with server.lock:
                 answer = self._route(path, content)
-            self._send(200, json.dumps(answer).encode(), "application/json")
+            kind = "text/plain" if isinstance(answer, str) else "application/json"
+            encoded = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            self._send(200, encoded, kind, cut=fault == "cut")
         except Refused as error:
             body = {"error": str(error), "code": 3, "message": str(error), "error_message": str(error)}
             self._send(error.status, json.dumps(body).encode(), "application/json")
@@ -283,10 +317,11 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour.cookie and self.headers.get("Cookie") != behaviour.cookie:
             raise Refused(401, "Request header error: there is no user identity header")
 
-    def _route(self, path: str, content: bytes) -> dict[str, Any]:
+    def _route(self, path: str, content: bytes) -> dict[str, Any] | str:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        for method, pattern, name in ROUTES:
-            found = re.fullmatch(API + pattern, path)
+        routes = [(m, API + pattern, n) for m, pattern, n in ROUTES]
+        for method, pattern, name in [*routes, *((m, KUBERNETES + pattern, n) for m, pattern, n in PODS)]:
+            found = re.fullmatch(pattern, path)
             if found and method == self.command:
                 options: dict[str, Any] = {"query": query}
                 if found.groups():
@@ -309,12 +344,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
         return bytes(part.get_payload(decode=True)).decode()  # type: ignore[arg-type]
 
-    def _send(self, status: int, content: bytes, kind: str) -> None:
+    def _send(self, status: int, content: bytes, kind: str, cut: bool = False, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.close_connection = True
 
 
 def check_body(value: Any, model: str) -> None:
@@ -377,17 +414,6 @@ def check_arguments(spec: dict[str, Any], values: dict[str, Any]) -> None:
         boolean = isinstance(value, bool) and kind != "BOOLEAN"
         if not isinstance(value, JSON_TYPES[kind]) or boolean or (kind == "NUMBER_INTEGER" and value % 1):
             raise Refused(400, f"input parameter {name} requires type {kind}, but the value is {value!r}")
-
-
-def _task_detail(task: Task) -> dict[str, Any]:
-    detail = {
-        "task_id": _new_id(),
-        "display_name": task.name,
-        "state": task.state,
-        "start_time": _now(),
-        "end_time": _now(),
-    }
-    return {**detail, **({"error": {"code": 2, "message": task.error}} if task.error else {})}
 
 
 def _filtered(items: dict[str, dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:

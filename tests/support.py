@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 INTENTS = {
     "flight": ("book a flight to {}", "i need to fly to {}", "show flights to {}"),
@@ -65,3 +66,13 @@ def run_git(directory: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
     command = ["git", "-C", str(directory), *identity, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def one_line_error(done: SimpleNamespace, code: int, *parts: str) -> None:
+    """Hold that a command ended with a code and one line that says all of ``parts``."""
+    assert "Traceback" not in done.err
+    assert done.code == code, done.err
+    assert done.last, done.out
+    assert done.last[0].startswith("error: ")
+    for part in parts:
+        assert part in done.last[0]

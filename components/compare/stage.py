@@ -45,8 +45,8 @@ class DatasetComparison:
     report_html: str = field(repr=False)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what changed as artifact metadata, without any text."""
-        return {name: value for name, value in self.changes.items() if name != "examples"}
+        """Return what changed as artifact metadata, without any text; without what is not known: KFP stores no null."""
+        return {name: value for name, value in self.changes.items() if name != "examples" and value is not None}
 
 
 def compare(

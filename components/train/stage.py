@@ -19,6 +19,7 @@ from kfp_textclf.components.train.distributed import Place, launch, wanted_proce
 from kfp_textclf.components.train.preemption import watch_sigterm
 from kfp_textclf.components.train.reproducibility import environment, gpu_names
 from kfp_textclf.components.train.settings import TrainSettings, check_metric, hardware_precision
+from kfp_textclf.components.train.throughput import flops_per_token, peak_flops, throughput
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerState
@@ -43,6 +44,8 @@ class TrainedModel:
         seconds: Time spent training and validating, that before the checkpoint it was resumed from included.
         tokens: Training tokens of all epochs, padding not counted.
         tokens_per_second: These by that time.
+        flops_per_second: Operations of the matrix products of these tokens by that time.
+        model_flops_utilisation: Share of what the hardware can multiply, see `throughput`.
         usage: CPU cores and GPUs, and an estimate of energy and cost, see `components.common.cost`.
         validation: Metrics of the epoch that was kept, on the validation rows.
         tracking: Where it was tracked, see `components.common.tracking`.
@@ -60,6 +63,8 @@ class TrainedModel:
     seconds: float
     tokens: float
     tokens_per_second: float
+    flops_per_second: float
+    model_flops_utilisation: float
     usage: dict[str, float]
     validation: dict[str, float]
     tracking: dict[str, str]
@@ -69,7 +74,7 @@ class TrainedModel:
     def metrics(self) -> dict[str, float]:
         """Return the figures that a dashboard compares across runs."""
         names = ("best_epoch", "epochs", "seconds", "tokens", "tokens_per_second")
-        figures = {name: getattr(self, name) for name in names}
+        figures = {name: getattr(self, name) for name in (*names, "flops_per_second", "model_flops_utilisation")}
         return {**{f"validation_{name}": value for name, value in self.validation.items()}, **figures, **self.usage}
 
     def metadata(self) -> dict[str, Any]:
@@ -135,6 +140,7 @@ def train(
         splits = (rows, validation_rows)
         model, state = fine_tune(base, labels, *splits, settings, precision, checkpoints, preemption, tracked)
         seconds = time.monotonic() - started + (checkpoints.seconds_before if checkpoints else 0.0)
+        flops = (flops_per_token(model, rows), peak_flops(precision) * place.processes)
         trained = TrainedModel(
             base_model=base_model,
             settings=asdict(settings),
@@ -143,7 +149,7 @@ def train(
             resumed_from_steps=checkpoints.resumed_from_steps if checkpoints else [],
             tracking=tracked.metadata(),
             checkpoint_uri=checkpoints.uri if checkpoints else "",
-            **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table),
+            **_figures(state, settings.metric_for_best_model, _tokens(rows), seconds, price_table, flops),
         )
         if place.rank:
             return trained
@@ -160,13 +166,18 @@ def train(
 
 
 def _figures(
-    state: "TrainerState", metric: str, tokens_per_epoch: int, seconds: float, prices: Prices
+    state: "TrainerState",
+    metric: str,
+    tokens_per_epoch: int,
+    seconds: float,
+    prices: Prices,
+    flops: tuple[float, float],
 ) -> dict[str, Any]:
     """Return what a training came to, by the names of `TrainedModel`, and its report."""
     evaluations = [entry for entry in state.log_history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: (entry["step"] != state.best_global_step, -entry["step"]))
     tokens = tokens_per_epoch * evaluations[-1]["epoch"]
-    effort = {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
+    effort = {"seconds": seconds, "tokens": tokens, **throughput(tokens, seconds, *flops)}
     used = usage(seconds, prices, gpu_names())
     return {
         "best_metric": best[f"eval_{metric}"],

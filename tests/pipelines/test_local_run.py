@@ -63,6 +63,10 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     answer = project.run("predict", str(published), "how much is the fare to boston")
     assert answer.out.startswith("fare\t")
     assert not list(project.runs.rglob("*.partial-*"))
+    for output in project.runs.rglob("executor_output.json"):
+        for artifact in (one for many in read(output).get("artifacts", {}).values() for one in many["artifacts"]):
+            nulls = [name for name, value in artifact["metadata"].items() if value is None]
+            assert not nulls, f"{artifact['name']}: the launcher of a cluster fails on metadata without a value"
 
     again = project.run("run")
     assert again.code == 0, again.err

@@ -62,13 +62,17 @@ def test_every_executor_has_resources_retries_a_timeout_and_is_not_root(path: Pa
     assert set(settings) == set(executors) == set(by_executor)
     for name, executor in executors.items():
         resources = executor["container"]["resources"]
-        for limit in ("resourceCpuLimit", "resourceCpuRequest", "resourceMemoryLimit", "resourceMemoryRequest"):
-            assert resources.get(limit), (name, limit)
+        for bound in ("resourceCpuLimit", "resourceCpuRequest", "resourceMemoryLimit", "resourceMemoryRequest"):
+            assert resources.get(bound), (name, bound)
         retry = by_executor[name]["retryPolicy"]
         assert retry["maxRetryCount"] >= 1, name
         assert retry["backoffFactor"] > 1, name
         assert retry["backoffDuration"] != "0s", name
-        assert 0 < int(settings[name]["activeDeadlineSeconds"]) <= 24 * 3600, name
+        limit = int(settings[name]["activeDeadlineSeconds"])
+        assert 0 < limit <= 24 * 3600, name
+        whole = int(retry["backoffMaxDuration"].removesuffix("s"))
+        assert whole > (retry["maxRetryCount"] + 1) * limit, f"{name}: no attempt is begun after {whole} s"
+        assert settings[name]["imagePullPolicy"] == "IfNotPresent", name
         assert settings[name]["securityContext"]["runAsNonRoot"] is True, name
         assert int(settings[name]["securityContext"]["runAsUser"]) == 1000, name
         labels = settings[name]["podMetadata"]["labels"]

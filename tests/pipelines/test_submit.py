@@ -1,7 +1,9 @@
-"""``kfp-textclf submit`` and ``schedule`` as processes, against the stand-in of the server."""
+"""``kfp-textclf submit`` as a process, against the stand-in of the server: one line for each situation that ends it."""
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,77 +13,14 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kfp_stand_in import Behaviour, Moment, StandIn, Task, stand_in
-from support import read
+from support import one_line_error, read
+
+from kfp_textclf.pipelines import cluster
+from kfp_textclf.pipelines.run_pods import USER_ERROR
 
 SUCCEEDED = Moment("SUCCEEDED", [Task("first-step", "SUCCEEDED"), Task("second-step", "SUCCEEDED")])
 RUNNING = Moment("RUNNING", [Task("first-step", "RUNNING")])
 Submit = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compiled pipeline with parameters of every type and a nested step."""
-    from kfp import compiler, dsl
-
-    @dsl.component(base_image="python", packages_to_install=[], install_kfp_package=False)
-    def first_step(count: int) -> str:
-        return str(count)
-
-    @dsl.component(base_image="python", packages_to_install=[], install_kfp_package=False)
-    def second_step(text: str):
-        print(text)
-
-    @dsl.pipeline(name="example")
-    def example(
-        gpu_count: str,
-        count: int = 1,
-        rate: float = 0.1,
-        fast: bool = True,
-        names: list = ["a"],  # noqa: B006
-        options: dict = {},  # noqa: B006
-    ):
-        first = first_step(count=count)
-        with dsl.If(first.output == "1"):  # type: ignore[attr-defined]
-            second_step(text=gpu_count)
-
-    path = tmp_path_factory.mktemp("package") / "example.yaml"
-    compiler.Compiler().compile(example, str(path))  # type: ignore[arg-type]
-    return path
-
-
-@pytest.fixture
-def submit(tmp_path: Path, package: Path) -> Submit:
-    """Call ``kfp-textclf submit`` on the example pipeline."""
-
-    def call(server: StandIn | str, *options: str, command: str = "submit", **environment: str) -> SimpleNamespace:
-        host = server if isinstance(server, str) else server.url
-        arguments = [command, *(["--host", host] if host else []), "--pipeline", str(package), "--set", "gpu_count=0"]
-        arguments += ["--poll", "0.05"] if command == "submit" else ["nightly"]
-        known = {name: value for name, value in os.environ.items() if not name.startswith(("KFP_", "KF_", "KUBE"))}
-        done = subprocess.run(
-            [sys.executable, "-m", "kfp_textclf.pipelines.cli", *arguments, *options],
-            cwd=tmp_path,
-            env={**known, "HOME": str(tmp_path), **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return SimpleNamespace(
-            code=done.returncode, out=done.stdout, err=done.stderr, last=done.stderr.splitlines()[-1:]
-        )
-
-    return call
-
-
-def one_line_error(done: SimpleNamespace, code: int, *parts: str) -> None:
-    """Hold that a command ended with a code and one line that says all of ``parts``."""
-    assert "Traceback" not in done.err
-    assert done.code == code, done.err
-    assert done.last, done.out
-    assert done.last[0].startswith("error: ")
-    for part in parts:
-        assert part in done.last[0]
 
 
 def test_success(submit: Submit, tmp_path: Path) -> None:
@@ -132,37 +71,162 @@ def test_wrong_values_never_reach_the_server(submit: Submit, setting: str, parts
     assert server.requests == []
 
 
-def test_failed_run_names_step_and_last_lines(submit: Submit, tmp_path: Path) -> None:
-    failed = Moment("FAILED", [Task("first-step", "FAILED", "loading\nerror: data.csv: line 3: is not UTF-8")])
+def kube_config(home: Path, server: StandIn) -> None:
+    """Let the home directory have a kubeconfig, whose context ``here`` is the stand-in."""
+    cluster = {"name": "here", "cluster": {"server": server.url}}
+    context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
+    content = {"clusters": [cluster], "contexts": [context], "users": [{"name": "me", "user": {}}]}
+    (home / ".kube").mkdir()
+    (home / ".kube/config").write_text(yaml.safe_dump({**content, "current-context": "here"}))
+
+
+@pytest.mark.parametrize("way", ["forwarded port", "kube context"])
+@pytest.mark.parametrize(
+    ("log", "last", "shown"),
+    [
+        (f"loading\nTraceback (most recent call last):\n{USER_ERROR}data.csv: line 3", "data.csv: line 3", False),
+        ("loading\nZeroDivisionError: division by zero", "ZeroDivisionError: division by zero", True),
+    ],
+)
+def test_failed_run_names_step_and_last_lines(
+    submit: Submit, tmp_path: Path, way: str, log: str, last: str, shown: bool
+) -> None:
+    failed = Moment("FAILED", [Task("first-step", "FAILED", log=log, attempts=3), Task("second-step", None)])
+    with stand_in(Behaviour(course=[RUNNING, failed])) as server:
+        kube_config(tmp_path, server)
+        done = submit(server) if way == "forwarded port" else submit("", "--kube-context", "here")
+    one_line_error(done, 1, f"step first-step failed: {last}; see ", *server.runs)
+    assert ("  loading" in done.err) is shown
+    assert "launcher" not in done.err
+
+
+def test_failed_run_without_a_view_of_its_pods(submit: Submit, tmp_path: Path) -> None:
+    failed = Moment("FAILED", [Task("first-step", "FAILED", log="secret of Kubernetes"), Task("second-step", None)])
     with stand_in(Behaviour(course=[RUNNING, failed])) as server:
         done = submit(server)
-    one_line_error(done, 1, "step first-step failed", "data.csv: line 3: is not UTF-8", "#/runs/details/")
-    assert "  loading" in done.err
+    one_line_error(done, 1, "step first-step failed: the server does not say why", "--kube-context", "#/runs/details/")
+    assert "[2/2] second-step        skipped" in done.err
     (run_id,) = server.runs
     record = read(tmp_path / "runs" / run_id / "metrics.json")
     assert (record["state"], record["failed_step"]) == ("FAILED", "first-step")
 
 
-def test_failed_run_without_details(submit: Submit) -> None:
-    with stand_in(Behaviour(course=[Moment("FAILED", error="workflow error: no such template")])) as server:
-        one_line_error(submit(server), 1, "no such template")
+@pytest.mark.parametrize(
+    ("moment", "parts"),
+    [
+        (
+            Moment("FAILED", error="workflow error: no such template"),
+            ("the run failed: workflow error: no such template",),
+        ),
+        (
+            Moment("FAILED", [Task("first-step", None, driver="FAILED")]),
+            ("step first-step failed: what prepares its pod",),
+        ),
+        (Moment("FAILED", [Task("for-loop-1", "FAILED")]), ("the run failed: for-loop-1 failed; see ",)),
+        (Moment("FAILED"), ("the run failed: the server does not say why",)),
+    ],
+)
+def test_failed_run_without_a_failed_step(submit: Submit, moment: Moment, parts: tuple[str, ...]) -> None:
+    with stand_in(Behaviour(course=[moment])) as server:
+        one_line_error(submit(server), 1, *parts)
 
 
-def test_cancelled_run(submit: Submit) -> None:
-    with stand_in(Behaviour(course=[RUNNING, Moment("CANCELED", [])])) as server:
-        one_line_error(submit(server), 3, "was cancelled")
+@pytest.mark.parametrize("end", [[Moment("CANCELED", [])], [Moment("CANCELING", []), Moment("FAILED", [])]])
+def test_cancelled_run(submit: Submit, end: list[Moment]) -> None:
+    with stand_in(Behaviour(course=[RUNNING, *end])) as server:
+        one_line_error(submit(server), 3, "was cancelled", "#/runs/details/")
 
 
-def test_run_that_lacks_a_gpu_is_not_waited_for(submit: Submit) -> None:
-    why = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
-    with stand_in(Behaviour(course=[Moment("RUNNING", [Task("first-step", "PENDING", why)])])) as server:
-        done = submit(server, "--timeout", "0.01")
-    one_line_error(done, 3, "has not ended", "first-step: its pod waits", "Insufficient nvidia.com/gpu")
+INSUFFICIENT = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
+
+
+@pytest.mark.parametrize(
+    ("task", "known", "why"),
+    [
+        (Task("first-step", "RUNNING", waits=INSUFFICIENT), True, f"first-step: its pod waits: {INSUFFICIENT}"),
+        (
+            Task("first-step", "RUNNING", stuck="ImagePullBackOff"),
+            True,
+            "first-step: its pod waits: ImagePullBackOff: ",
+        ),
+        (
+            Task("first-step", "RUNNING", waits=INSUFFICIENT),
+            False,
+            "first-step: its pod does not run yet; no GPU is free",
+        ),
+    ],
+)
+def test_pod_that_waits_is_told_and_not_hung_on(
+    submit: Submit, tmp_path: Path, task: Task, known: bool, why: str
+) -> None:
+    with stand_in(Behaviour(course=[Moment("RUNNING", [task])])) as server:
+        if known:
+            kube_config(tmp_path, server)
+        done = submit(server, "--timeout", "0.03")
+    one_line_error(done, 3, "has not ended", why, "#/runs/details/")
+    assert known or "kubectl describe pods --namespace kubeflow --selector pipeline/runid=" in done.last[0]
+    assert why in done.err.splitlines()[-2], "it is said before the end of patience, too"
+
+
+def test_steps_of_a_loop_are_one_line(submit: Submit, tmp_path: Path) -> None:
+    """Each iteration of a loop has a node of the step's name."""
+    begun = [Task("first-step", "SUCCEEDED"), Task("first-step", "RUNNING")]
+    ended = [Task("first-step", "SUCCEEDED", seconds=4), Task("first-step", "SUCCEEDED", seconds=5)]
+    with stand_in(Behaviour(course=[Moment("RUNNING", begun)] * 3 + [Moment("SUCCEEDED", ended)])) as server:
+        done = submit(server)
+    assert done.code == 0, done.err
+    lines = [line.split()[2:] for line in done.err.splitlines() if "first-step" in line]
+    assert lines == [["running"], ["succeeded", "9", "s"]]
+
+
+def test_long_training_is_only_said_to_run(submit: Submit) -> None:
+    with stand_in(Behaviour(course=[RUNNING])) as server:
+        done = submit(server, "--timeout", "0.03")
+    one_line_error(done, 3, "has not ended", "first-step: running")
+    assert "does not run" not in done.err
+
+
+@pytest.mark.parametrize(("answer", "said"), [("y", "is being terminated"), ("n", "goes on"), ("", "goes on")])
+def test_ctrl_c_offers_to_terminate(submit: Submit, package: Path, tmp_path: Path, answer: str, said: str) -> None:
+    """In a terminal; without one (no answer here) the run goes on."""
+    with stand_in(Behaviour(course=[RUNNING])) as server:
+        arguments = [
+            "submit",
+            "--host",
+            server.url,
+            "--pipeline",
+            str(package),
+            "--set",
+            "gpu_count=0",
+            "--poll",
+            "0.05",
+        ]
+        command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", *arguments]
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdin=theirs if answer else subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env={**os.environ, "HOME": str(tmp_path)},
+        )  # fmt: skip
+        output = ""
+        assert process.stdout
+        while "running" not in output:
+            line = process.stdout.readline().decode()
+            assert line, output
+            output += line
+        process.send_signal(signal.SIGINT)
+        os.write(ours, f"{answer}\n".encode())
+        output += process.communicate(timeout=60)[0].decode()
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 3, output
+    assert said in output
+    assert "Traceback" not in output
+    assert [bool(run.get("terminated")) for run in server.runs.values()] == [answer == "y"]
 
 
 def test_pending_run_without_details_times_out(submit: Submit) -> None:
     with stand_in(Behaviour(course=[Moment("PENDING")])) as server:
-        one_line_error(submit(server, "--timeout", "0.01"), 3, "no step has started")
+        one_line_error(submit(server, "--timeout", "0.01"), 3, "no step has started", "kubectl describe pods")
 
 
 def test_states_that_lag_behind_are_read_again(submit: Submit, tmp_path: Path) -> None:
@@ -177,10 +241,28 @@ def test_same_content_is_uploaded_once(submit: Submit) -> None:
     with stand_in() as server:
         assert [submit(server, "--no-wait").code for _ in range(2)] == [0, 0]
         uploads = [request for request in server.requests if "upload" in request]
-        assert uploads == ["POST /apis/v2beta1/pipelines/upload", "POST /apis/v2beta1/pipelines/upload_version"]
+        assert uploads == ["POST /apis/v2beta1/pipelines/upload_version"]
         assert submit(server, "--no-wait", "--no-cache").code == 0
-    assert len(server.versions) == 3
+    assert [pipeline["display_name"] for pipeline in server.pipelines.values()] == ["example"]
+    assert len(server.versions) == 2
     assert len(server.runs) == 3
+
+
+@pytest.mark.parametrize("listing", ["list_pipelines", "list_versions"])
+def test_what_another_made_meanwhile_is_taken(submit: Submit, listing: str) -> None:
+    """Two submit at once: the server answers 409 to the second."""
+    with stand_in() as server:
+        assert submit(server, "--no-wait").code == 0
+        seen, asked = getattr(server, listing), []
+
+        def blind_at_first(**options: object) -> dict:
+            asked.append(options)
+            return seen(**options) if len(asked) > 1 else {}
+
+        setattr(server, listing, blind_at_first)
+        done = submit(server, "--no-wait")
+    assert done.code == 0, done.err
+    assert (len(asked), len(server.pipelines), len(server.versions), len(server.runs)) == (2, 1, 1, 2)
 
 
 def test_no_cache_reaches_nested_tasks(submit: Submit) -> None:
@@ -213,11 +295,19 @@ def test_dry_run_sends_nothing(submit: Submit) -> None:
         (Behaviour(login_page=True), (), ("answers with a page", "log in")),
         (Behaviour(multi_user=True), (), ("name yours: --namespace",)),
         (Behaviour(multi_user=True, namespaces=("a",)), ("--namespace", "b"), ("403", "namespace b")),
-        (Behaviour(faults={"GET .*/healthz": (404, 1)}), (), ("404",)),
-        (Behaviour(faults={"POST .*/upload$": (500, 9)}), (), ("500", "try again")),
+        (Behaviour(), ("--namespace", "b"), ("has no namespaces for users", "leave out --namespace")),
+        (Behaviour(archived=("texts",)), ("--experiment", "texts"), ("experiment texts: is archived", "--experiment")),
+        (Behaviour(faults={"GET .*/healthz": (404, 1)}), (), ("404", "check that --host")),
+        (Behaviour(faults={"POST .*/upload_version$": (500, 9)}), (), ("500", "try again")),
+        (Behaviour(faults={"GET .*/experiments": ("cut", 9)}), (), ("cannot be reached", "IncompleteRead")),
         (Behaviour(faults={"POST .*/runs": (403, 1)}), (), ("403", "you may not do that")),
-        (Behaviour(faults={"POST .*/runs": (409, 1)}), (), ("409",)),
-        (Behaviour(faults={"POST .*/runs": ("drop", 9)}), (), ("cannot be reached",)),
+        (Behaviour(faults={"POST .*/runs": (409, 1)}), (), ("409", "try again")),
+        (Behaviour(faults={"POST .*/runs": (500, 9)}), (), ("500", "may have started: look for example-")),
+        (
+            Behaviour(faults={"POST .*/runs": ("drop", 9)}),
+            (),
+            ("cannot be reached", "may have started: look for example-"),
+        ),
     ],
 )
 def test_refusals(submit: Submit, behaviour: Behaviour, options: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -228,7 +318,7 @@ def test_refusals(submit: Submit, behaviour: Behaviour, options: tuple[str, ...]
 
 @pytest.mark.parametrize("way", ["--token", "KFP_TOKEN", "--token-file", "KFP_COOKIE"])
 def test_ways_to_log_in(submit: Submit, tmp_path: Path, way: str) -> None:
-    (tmp_path / "token").write_text("secret")
+    (tmp_path / "token").write_text("secret\n")
     behaviour = Behaviour(cookie="authservice_session=x") if way == "KFP_COOKIE" else Behaviour(token="secret")
     values = {"--token-file": str(tmp_path / "token"), "KFP_COOKIE": "authservice_session=x"}
     value = values.get(way, "secret")
@@ -252,12 +342,19 @@ def test_namespace_of_a_multi_user_installation(submit: Submit) -> None:
         ("not a host", (), ("is not an address",)),
         ("", (), ("set --host",)),
         ("", ("--kube-context", "nowhere"), ("nowhere", "no kubeconfig can be read")),
+        ("ftp://127.0.0.1", (), ("is not an address",)),
         ("http://127.0.0.1:9", ("--token-file", "missing"), ("there is no such file",)),
+        ("http://127.0.0.1:9", ("--token-file", "."), ("there is no such file",)),
         ("http://127.0.0.1:9", ("--pipeline", "missing.yaml"), ("missing.yaml", "run make compile")),
     ],
 )
 def test_no_server(submit: Submit, host: str, options: tuple[str, ...], parts: tuple[str, ...]) -> None:
     one_line_error(submit(host, *options), 2, *parts)
+
+
+def image(spec: dict, name: str) -> None:
+    """Put another image into the first step."""
+    spec["deploymentSpec"]["executors"]["exec-first-step"]["container"]["image"] = name
 
 
 def test_short_outages_are_survived(submit: Submit) -> None:
@@ -274,6 +371,27 @@ def test_slow_server_is_waited_for(submit: Submit) -> None:
     assert len(server.runs) == 1
 
 
+def test_server_that_never_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT", (0.5, 0.5))
+    with (
+        stand_in(Behaviour(faults={"GET .*/healthz": (5.0, 9)})) as server,
+        pytest.raises(cluster.LostConnection, match=r"cannot be reached .*timed out"),
+    ):
+        cluster.Cluster(cluster.Connection(server.url))
+
+
+def test_pod_in_the_cluster_finds_server_and_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    with stand_in(Behaviour(token="secret", multi_user=True, namespaces=("team-a",))) as server:
+        monkeypatch.setattr(cluster, "IN_CLUSTER", server.url)
+        connected = cluster.Cluster(cluster.Connection(namespace="team-a"))
+        assert connected.experiment("texts") in server.experiments
+        assert connected.run_link("abc") == "run abc in the dashboard"
+    assert cluster.Connection().address == server.url
+
+
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
@@ -281,6 +399,8 @@ def test_slow_server_is_waited_for(submit: Submit) -> None:
         (lambda spec: spec.pop("root"), ("is no compiled pipeline",)),
         (lambda spec: spec.update(surprise=1), ("is no compiled pipeline",)),
         (lambda spec: spec["components"].pop("comp-first-step"), ("'comp-first-step', which it lacks",)),
+        (lambda spec: image(spec, "registry:5000/mine"), ("image registry:5000/mine has no fixed tag",)),
+        (lambda spec: image(spec, "mine:latest"), ("image mine:latest has no fixed tag",)),
     ],
 )
 def test_broken_pipeline_is_refused_here(submit: Submit, package: Path, tmp_path: Path, change, parts) -> None:
@@ -291,31 +411,3 @@ def test_broken_pipeline_is_refused_here(submit: Submit, package: Path, tmp_path
     with stand_in() as server:
         one_line_error(submit(server, "--pipeline", str(broken)), 2, "broken.yaml", *parts)
     assert server.requests == []
-
-
-def test_schedule_is_made_updated_and_removed(submit: Submit) -> None:
-    with stand_in() as server:
-        made = submit(server, "--cron", "0 3 * * *", command="schedule")
-        assert (made.code, made.out.split("(")[0]) == (0, "nightly: made "), made.err
-        (first,) = server.recurring_runs.values()
-        assert first["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
-        assert first["runtime_config"]["parameters"] == {"gpu_count": "0"}
-        same = submit(server, "--cron", "0 3 * * *", command="schedule")
-        assert "is as wanted already" in same.out
-        assert list(server.recurring_runs) == [first["recurring_run_id"]]
-        changed = submit(server, "--cron", "0 3 * * *", "--set", "count=2", command="schedule")
-        assert "updated" in changed.out
-        (second,) = server.recurring_runs.values()
-        assert second["runtime_config"]["parameters"] == {"gpu_count": "0", "count": 2}
-        assert submit(server, "--delete", command="schedule").code == 0
-        assert server.recurring_runs == {}
-        one_line_error(submit(server, "--delete", command="schedule"), 2, "there is no recurring run of this name")
-
-
-@pytest.mark.parametrize(
-    ("cron", "part"), [("", "--cron: is missing"), ("0 3", "has 2 fields"), ("x " * 7, "has 7 fields")]
-)
-def test_malformed_schedule(submit: Submit, cron: str, part: str) -> None:
-    with stand_in() as server:
-        one_line_error(submit(server, *(["--cron", cron] if cron else []), command="schedule"), 2, part)
-    assert server.recurring_runs == {}

@@ -123,8 +123,12 @@ def test_what_is_not_committed_or_pushed_is_refused(checkout: SimpleNamespace) -
         params.write_text(clean)
         key = next(iter(checkout.store.keys("data/")))
         checkout.store.delete(key)
-        refused(checkout.submit(server), "does not exist")
-    assert len(server.runs) == 1
+        refused(checkout.submit(server), "does not exist", "--push")
+        pushed = checkout.submit(server, "--push", "--no-wait")
+        assert pushed.code == 0, pushed.err
+        assert "copied to" in pushed.err
+    assert key in checkout.store.keys("data/")
+    assert len(server.runs) == 2
 
 
 def test_places_on_this_machine_are_refused(checkout: SimpleNamespace) -> None:

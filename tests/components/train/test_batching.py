@@ -1,6 +1,6 @@
 import torch
 
-from kfp_textclf.components.train.batching import LengthGroupedBatches
+from kfp_textclf.components.train.batching import LengthGroupedBatches, pad_batch
 
 BATCH = 16
 LENGTHS = torch.randint(5, 60, (2005,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -38,3 +38,9 @@ def test_order_follows_from_seed_and_epoch_whatever_else_was_drawn():
     assert order(1) == first
     orders = [order(seed, epoch) for seed in (0, 1, 2**32 - 1) for epoch in range(3)]
     assert len({tuple(rows) for rows in orders}) == len(orders)
+
+
+def test_a_batch_is_filled_up_to_its_longest_row():
+    rows = [{"input_ids": [7, 8], "labels": 2}, {"input_ids": [4, 5, 6], "labels": 0}]
+    batch = {name: values.tolist() for name, values in pad_batch(rows, padding=1).items()}
+    assert batch == {"input_ids": [[7, 8, 1], [4, 5, 6]], "attention_mask": [[1, 1, 0], [1, 1, 1]], "labels": [2, 0]}
