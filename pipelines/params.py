@@ -108,6 +108,7 @@ class Evaluate(_Section):
     min_baseline_gain: float = Field(default=0.0, ge=-2, le=2)
     max_champion_drop: float = Field(default=0.0, ge=0, le=2)
     promote_on: Literal["not_worse", "better"] = "not_worse"
+    prefer: Literal["smallest", "fastest"] = "smallest"
 
 
 class Publish(_Section):

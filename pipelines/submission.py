@@ -200,7 +200,8 @@ def _make_pipeline(cluster: Cluster, name: str) -> str | None:
     from kfp_server_api import V2beta1Pipeline
 
     pipeline = V2beta1Pipeline(name=name, display_name=name, namespace=cluster.connection.namespace or None)
-    return cluster.call(cluster.client._pipelines_api.pipeline_service_create_pipeline, pipeline).pipeline_id
+    create: Callable[..., Any] = cluster.client._pipelines_api.pipeline_service_create_pipeline
+    return cluster.call(create, pipeline).pipeline_id
 
 
 def _upload(cluster: Cluster, pipeline_id: str, package: Package, version: str) -> str | None:

@@ -66,6 +66,7 @@ def sweep(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    prefer: str = "smallest",
     publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
@@ -123,6 +124,7 @@ def sweep(
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        prefer: Which of the variants that pass is published: the smallest or the fastest.
         gpu_type: Resource that the nodes of the GPU pool offer.
         gpu_count: GPUs of the training step, as text; "0" trains on a CPU.
         cpu: CPU cores of the training step, as Kubernetes writes them.
@@ -202,6 +204,7 @@ def sweep(
             "min_baseline_gain": min_baseline_gain,
             "max_champion_drop": max_champion_drop,
             "promote_on": promote_on,
+            "prefer": prefer,
         },
         secrets=secrets,
     )

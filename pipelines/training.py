@@ -78,6 +78,7 @@ def training(
     min_baseline_gain: float = 0.0,
     max_champion_drop: float = 0.0,
     promote_on: str = "not_worse",
+    prefer: str = "smallest",
     publish_promoted: bool = True,
     keep_versions: int = 0,
     gpu_type: str = "nvidia.com/gpu",
@@ -136,6 +137,7 @@ def training(
         min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
         max_champion_drop: By how much more than chance it may lie below the champion.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
+        prefer: Which of the variants that pass is published: the smallest or the fastest.
         publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.
@@ -216,6 +218,7 @@ def training(
             "min_baseline_gain": min_baseline_gain,
             "max_champion_drop": max_champion_drop,
             "promote_on": promote_on,
+            "prefer": prefer,
         },
         secrets=secrets,
     )

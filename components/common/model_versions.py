@@ -107,8 +107,9 @@ class ModelVersions:
         """Return the figures that a version was published with; none when it has no evaluation."""
         stored = self.store.read(f"{prefix_of(version)}evaluation.json")
         try:
-            return dict(json.loads(stored.content)["onnx_int8"]) if stored else {}
-        except (ValueError, TypeError, KeyError):
+            content = json.loads(stored.content) if stored else {}
+            return dict(content[content.get("variant", "onnx_int8")]) if content else {}
+        except (ValueError, TypeError, KeyError, AttributeError):
             return {}
 
     def uri_of(self, version: str) -> str:

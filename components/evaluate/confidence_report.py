@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from matplotlib import figure
 
 
-def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> list[Block]:
+def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str], kind: str) -> list[Block]:
     """Return the blocks on the probabilities of the variants.
 
     Args:
         evaluation: What `stage.evaluate` writes as ``metrics.json``.
         names: What each variant is called, in the order of the rows.
+        kind: What the variant that was judged is called in short.
     """
     figures = ("temperature", "uncalibrated_ece", "ece", "brier", "nll")
     rows = [(name, *(evaluation["variants"][variant][f] for f in figures)) for variant, name in names.items()]
@@ -25,18 +26,18 @@ def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str]) -
         "between probability and accuracy over 15 bins; 0 is perfect. Brier score and NLL are those after calibration."
     )
     drawing_note = (
-        "int8 model. Left: a large dot stands for many rows. Right: accuracy when the least certain answers are left "
-        "to a person."
+        f"{kind} model. Left: a large dot stands for many rows. Right: accuracy when the least certain answers are "
+        "left to a person."
     )
     return [
         Table("Calibration", columns, rows, note),
         Figure("Probabilities", plots.to_svg(confidence_figure(evaluation)), file="confidence.png", note=drawing_note),
-        _targets(evaluation),
+        _targets(evaluation, kind),
     ]
 
 
 def confidence_figure(evaluation: Mapping[str, Any]) -> "figure.Figure":
-    """Draw the reliability diagram and the reject option of the int8 model."""
+    """Draw the reliability diagram and the reject option of the variant that was judged."""
     bins = {
         name: [(entry["confidence"], entry["accuracy"], entry["rows"]) for entry in entries]
         for name, entries in sorted(evaluation["reliability"].items(), reverse=True)
@@ -45,7 +46,7 @@ def confidence_figure(evaluation: Mapping[str, Any]) -> "figure.Figure":
     return plots.confidence(bins, curve)
 
 
-def _targets(evaluation: Mapping[str, Any]) -> Table:
+def _targets(evaluation: Mapping[str, Any], kind: str) -> Table:
     rows = [
         (f"{t['target']:.0%}", t["threshold"], Share(t["coverage"]), Share(t["accuracy"]))
         if "threshold" in t
@@ -54,4 +55,4 @@ def _targets(evaluation: Mapping[str, Any]) -> Table:
     ]
     note = "Answer only when the probability is at least the threshold. Chosen on these rows, so a little optimistic."
     columns = ("accuracy wanted", "threshold", "rows answered", "accuracy of these")
-    return Table("Answering only when sure, int8", columns, rows, note)
+    return Table(f"Answering only when sure, {kind}", columns, rows, note)

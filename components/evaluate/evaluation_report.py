@@ -22,7 +22,14 @@ from kfp_textclf.components.common.report import (
 from kfp_textclf.components.common.significance import Difference, in_words
 from kfp_textclf.components.evaluate.confidence_report import confidence_blocks
 
-VARIANT_NAMES = {"torch": "PyTorch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8 (published)"}
+VARIANT_NAMES = {
+    "torch": "PyTorch fp32",
+    "onnx": "ONNX fp32",
+    "onnx_int8": "ONNX int8",
+    "onnx_int4": "ONNX int4",
+    "onnx_fp16": "ONNX fp16",
+    "onnx_fp32": "ONNX fp32 again",
+}
 METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
 MISTAKES_SHOWN = 50
 
@@ -33,19 +40,20 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     Args:
         evaluation: What `stage.evaluate` writes as ``metrics.json``.
     """
-    int8, best_baseline = evaluation["variants"]["onnx_int8"], _best(evaluation["baselines"])
+    kind, best_baseline = shipped_kind(evaluation), _best(evaluation["baselines"])
+    judged = evaluation["variants"][evaluation["shipped"]]
     promoted = evaluation["verdict"] == "promote"
     matrix, labels = evaluation["confusion_matrix"], evaluation["labels"]
     return [
         Verdict("Promote" if promoted else "Reject", evaluation["reason"], promoted),
         Facts(
             [
-                ("accuracy, int8", int8["accuracy"]),
-                ("MCC, int8", int8["matthews_correlation"]),
-                ("macro F1, int8", int8["macro_f1"]),
+                (f"accuracy, {kind}", judged["accuracy"]),
+                (f"MCC, {kind}", judged["matthews_correlation"]),
+                (f"macro F1, {kind}", judged["macro_f1"]),
                 ("best baseline MCC", best_baseline),
-                ("model file", format_bytes(int8["size_bytes"])),
-                ("one text, median", f"{int8['latency_ms_p50']:.2f} ms"),
+                ("model file", format_bytes(judged["size_bytes"])),
+                ("one text, median", f"{judged['latency_ms_p50']:.2f} ms"),
             ]
         ),
         _comparison(evaluation),
@@ -55,17 +63,28 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
             file="variants.png",
             note="Raw text in, label out, tokenising included, on the CPUs of this run.",
         ),
-        *_champion(evaluation["champion"]),
-        *confidence_blocks(evaluation, VARIANT_NAMES),
-        _classes(evaluation),
-        Heatmap("Confusion matrix of the int8 model", labels, matrix),
-        _mistakes(evaluation["mistakes"]),
+        *_champion(evaluation["champion"], kind),
+        *confidence_blocks(evaluation, variant_names(evaluation), kind),
+        _classes(evaluation, kind),
+        Heatmap(f"Confusion matrix of the {kind} model", labels, matrix),
+        _mistakes(evaluation["mistakes"], kind),
     ]
 
 
 def in_order(variants: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
     """Return the variants in the order in which they are made."""
-    return [(name, variants[name]) for name in VARIANT_NAMES]
+    return [(name, variants[name]) for name in VARIANT_NAMES if name in variants]
+
+
+def shipped_kind(evaluation: Mapping[str, Any]) -> str:
+    """Return what the variant that was judged is called in short, such as ``int8``."""
+    return evaluation["shipped"].removeprefix("onnx_")
+
+
+def variant_names(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each variant is called, in their order; the one that was judged is the one to publish."""
+    names = {name: VARIANT_NAMES[name] for name, _ in in_order(evaluation["variants"])}
+    return {**names, evaluation["shipped"]: f"{names[evaluation['shipped']]} (published)"}
 
 
 def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
@@ -86,7 +105,7 @@ def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:
 def _comparison(evaluation: Mapping[str, Any]) -> Table:
     rows: list[Sequence[Any]] = [
         (
-            VARIANT_NAMES[name],
+            variant_names(evaluation)[name],
             *(figures[metric] for metric in ("accuracy", "macro_f1", "matthews_correlation")),
             Quantity(format_bytes(figures["size_bytes"])),
             Quantity(f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}"),
@@ -105,7 +124,7 @@ def _comparison(evaluation: Mapping[str, Any]) -> Table:
     )
 
 
-def _champion(champion: Mapping[str, Any] | None) -> list[Block]:
+def _champion(champion: Mapping[str, Any] | None, kind: str) -> list[Block]:
     """Return the comparison with the champion, if there is one."""
     if not champion:
         return []
@@ -118,32 +137,44 @@ def _champion(champion: Mapping[str, Any] | None) -> list[Block]:
         rows.append(
             (name, found.second, found.first, Quantity(f"{found.difference:+.4f}"), interval, found.p_value, words)
         )
-    columns = ("metric", "int8", "champion", "difference", "95 % interval", "p", "")
+    columns = ("metric", kind, "champion", "difference", "95 % interval", "p", "")
     note = (
         f"Paired bootstrap over the {comparison['rows']:,} held-out texts. Only the champion is right on "
-        f"{comparison['only_first_right']:,}, only int8 on {comparison['only_second_right']:,}: exact McNemar test "
+        f"{comparison['only_first_right']:,}, only {kind} on {comparison['only_second_right']:,}: exact McNemar test "
         f"p {comparison['mcnemar_p']:.2g}."
     )
     return [Table(f"Against the champion {champion['version']}", columns, rows, note)]
 
 
-def _classes(evaluation: Mapping[str, Any]) -> Table:
+def _classes(evaluation: Mapping[str, Any], kind: str) -> Table:
     scores = per_class(np.asarray(evaluation["confusion_matrix"]), evaluation["labels"])
     rows = [(s.label, s.support, s.precision, s.recall, Share(s.f1)) for s in sorted(scores, key=lambda s: -s.support)]
-    return Table("Classes, int8", ("label", "rows", "precision", "recall", "F1"), rows)
+    return Table(f"Classes, {kind}", ("label", "rows", "precision", "recall", "F1"), rows)
 
 
-def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> Table:
+def _mistakes(mistakes: Sequence[Mapping[str, Any]], kind: str) -> Table:
     rows = [(m["text"], m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]]
     note = f"The {len(rows)} most confident of {len(mistakes)}." if len(mistakes) > len(rows) else ""
-    title = f"Misclassified texts, int8: {len(mistakes)}"
+    title = f"Misclassified texts, {kind}: {len(mistakes)}"
     return Table(title, ("text", "true", "predicted", "probability"), rows, note, folded=True)
 
 
 def mistakes(
-    texts: Sequence[str], truth: NDArray[np.int64], probabilities: NDArray[np.float32], labels: Sequence[str]
+    texts: Sequence[str],
+    truth: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    labels: Sequence[str],
+    champion: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the misclassified texts with true and predicted label and probability, the most confident first."""
+    """Return the misclassified texts with true and predicted label and probability, the most confident first.
+
+    Args:
+        texts: The held-out texts.
+        truth: True class of each, shape (rows,).
+        probabilities: Shape (rows, classes).
+        labels: Class names.
+        champion: The champion's label of each text, which is told too; None when there is no champion.
+    """
     predicted = probabilities.argmax(axis=1)
     wrong = [
         {
@@ -151,6 +182,7 @@ def mistakes(
             "label": labels[truth[row]],
             "predicted": labels[predicted[row]],
             "probability": float(probabilities[row].max()),
+            **({"champion": champion[row]} if champion else {}),
         }
         for row in np.flatnonzero(predicted != truth).tolist()
     ]

@@ -20,6 +20,7 @@ from kfp_textclf.components.common.significance import Difference, in_words
 
 METRIC = "matthews_correlation"
 PROMOTE_ON = ("not_worse", "better")
+PREFER = ("smallest", "fastest")
 Quality = Mapping[str, float]
 
 
@@ -28,11 +29,12 @@ class GateSettings:
     """Thresholds, all of the Matthews correlation on the held-out rows.
 
     Attributes:
-        floor: The int8 model must reach this.
+        floor: The model must reach this.
         max_int8_drop: It may lie at most this far below torch.
         min_baseline_gain: It must lie more than this above each cheap baseline.
         max_champion_drop: By how much more than chance it may lie below the champion on the same rows.
         promote_on: ``not_worse`` than the champion, or significantly ``better``.
+        prefer: Which of the variants that pass is published: the ``smallest`` or the ``fastest``.
     """
 
     floor: float = 0.8
@@ -40,6 +42,7 @@ class GateSettings:
     min_baseline_gain: float = 0.0
     max_champion_drop: float = 0.0
     promote_on: str = "not_worse"
+    prefer: str = "smallest"
 
     def __post_init__(self) -> None:
         """Refuse thresholds that are no numbers in range, and a rule that is none (``UserError``)."""
@@ -53,6 +56,8 @@ class GateSettings:
                 raise UserError(f"{name}={getattr(self, name)}: must lie between {low:g} and 2")
         if self.promote_on not in PROMOTE_ON:
             raise UserError(f"promote_on={self.promote_on!r}: must be {' or '.join(PROMOTE_ON)}")
+        if self.prefer not in PREFER:
+            raise UserError(f"prefer={self.prefer!r}: must be {' or '.join(PREFER)}")
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,17 @@ def judge(
     baselines: Mapping[str, Quality],
     champion: Difference | None,
     settings: GateSettings,
+    shipped: str = "onnx_int8",
 ) -> Verdict:
-    """Decide on the int8 variant, which is the one that is published.
+    """Decide on one variant.
 
     Args:
-        variants: Quality of ``torch``, ``onnx`` and ``onnx_int8`` on the held-out rows.
+        variants: Quality of ``torch`` and the variants on the held-out rows.
         baselines: Quality of the cheap classifiers on the same rows; which the model must beat.
-        champion: The published model's Matthews correlation on the same rows (first) and int8's (second), if there
-            is one.
+        champion: The published model's Matthews correlation on the same rows (first) and the variant's (second), if
+            there is one.
         settings: Thresholds.
+        shipped: Name of the variant.
 
     Returns:
         The verdict. A figure that is not a number rejects: no comparison with it means anything.
@@ -86,18 +93,18 @@ def judge(
     broken += [name for name, figures in others.items() if not math.isfinite(figures[METRIC])]
     if broken:
         return Verdict("reject", f"{', '.join(broken)}: a metric is not a finite number")
-    int8, reference = variants["onnx_int8"][METRIC], variants["torch"][METRIC]
+    kind, found, reference = shipped.removeprefix("onnx_"), variants[shipped][METRIC], variants["torch"][METRIC]
     failures = []
-    if int8 < settings.floor:
-        failures.append(f"int8 MCC {int8:.4f} is below the floor {settings.floor:.4f}")
-    if reference - int8 > settings.max_int8_drop:
+    if found < settings.floor:
+        failures.append(f"{kind} MCC {found:.4f} is below the floor {settings.floor:.4f}")
+    if reference - found > settings.max_int8_drop:
         failures.append(
-            f"int8 MCC {int8:.4f} is {reference - int8:.4f} below torch, more than {settings.max_int8_drop:.4f}"
+            f"{kind} MCC {found:.4f} is {reference - found:.4f} below torch, more than {settings.max_int8_drop:.4f}"
         )
     for name, figures in baselines.items():
-        if int8 - figures[METRIC] <= settings.min_baseline_gain:
-            failures.append(f"int8 MCC {int8:.4f} does not beat the baseline {name} ({figures[METRIC]:.4f})")
-    if champion and (failure := _against_champion(champion, settings)):
+        if found - figures[METRIC] <= settings.min_baseline_gain:
+            failures.append(f"{kind} MCC {found:.4f} does not beat the baseline {name} ({figures[METRIC]:.4f})")
+    if champion and (failure := _against_champion(kind, champion, settings)):
         failures.append(failure)
     if failures:
         return Verdict("reject", "; ".join(failures))
@@ -108,14 +115,14 @@ def judge(
         against = f", against the champion's {champion.first:.4f}: {words} ({champion})"
     return Verdict(
         "promote",
-        f"int8 MCC {int8:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
-        f"{int8 - reference:+.4f} against torch{against}",
+        f"{kind} MCC {found:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
+        f"{found - reference:+.4f} against torch{against}",
     )
 
 
-def _against_champion(champion: Difference, settings: GateSettings) -> str:
+def _against_champion(kind: str, champion: Difference, settings: GateSettings) -> str:
     """Return why the challenger must not take the champion's place, or an empty string."""
-    measured = f"int8 MCC {champion.second:.4f}"
+    measured = f"{kind} MCC {champion.second:.4f}"
     if champion.high < -settings.max_champion_drop:
         margin = f" by more than {settings.max_champion_drop:.4f}" if settings.max_champion_drop else ""
         return f"{measured} is below the champion's {champion.first:.4f}: significantly worse{margin} ({champion})"

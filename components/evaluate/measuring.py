@@ -27,22 +27,55 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What one variant answered on the held-out rows.
+
+    Attributes:
+        logits: Shape (rows, classes).
+        probabilities: The same shape, calibrated.
+        confusion_matrix: True by predicted, shape (classes, classes).
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    confusion_matrix: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the variants of a model answered on the held-out rows.
 
     Attributes:
         truth: True class of each row, shape (rows,).
-        logits: Of the int8 model, shape (rows, classes).
-        probabilities: The same shape, calibrated.
-        confusion_matrix: Of the int8 model, true by predicted, shape (classes, classes).
-        variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
+        answers: Of each variant that may be published, by its name.
+        variants: Quality, size and speed of ``torch``, ``onnx`` and these.
+        latency_ms: Every 5th percentile of the time of one text, by variant.
     """
 
     truth: NDArray[np.int64]
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    confusion_matrix: NDArray[np.int64]
+    answers: dict[str, Answers]
     variants: dict[str, dict[str, float]]
+    latency_ms: dict[str, list[float]]
+
+    def by_preference(self, prefer: str) -> list[str]:
+        """Return the names of the variants that may be published, the ``smallest`` or the ``fastest`` first."""
+        figure, sign = {"smallest": ("size_bytes", 1), "fastest": ("rows_per_second", -1)}[prefer]
+        return sorted(self.answers, key=lambda name: sign * self.variants[name][figure])
+
+
+@dataclass(frozen=True)
+class MeasuredChampion:
+    """What the champion answered on the held-out rows.
+
+    Attributes:
+        answers: Its label of each row.
+        figures: Version, URI, quality, and the confusion matrix with its labels.
+        comparison: In which the champion is the first model and the challenger the second.
+    """
+
+    answers: list[str]
+    figures: dict[str, Any]
+    comparison: Comparison
 
 
 def read_rows(data: Path, splits: Sequence[str]) -> Rows:
@@ -65,11 +98,14 @@ def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows)
     """
     truth = _indices(test.labels, labels)
     reference = read_json(onnx / "reference.json")
+    latency_ms = {"torch": reference.pop("latency_ms")}
     matrix = confusion_matrix(truth, np.asarray(reference.pop("predicted")), len(labels))
     calibrated = calibration_figures(np.load(onnx / "reference_logits.npy"), truth, read_temperature(onnx))
     variants = {"torch": {**quality(matrix), **calibrated, **reference}}
     encoded = {}
-    for name, directory in (("onnx", onnx), ("onnx_int8", onnx_int8)):  # the last one is what is published
+    answers = {}
+    further = {f"onnx_{path.name}": path for path in sorted(onnx_int8.iterdir()) if path.is_dir()}
+    for name, directory in {"onnx": onnx, "onnx_int8": onnx_int8, **further}.items():
         classifier = OnnxClassifier(directory)
         if classifier.labels != labels:
             raise UserError(
@@ -80,7 +116,10 @@ def measure_variants(onnx: Path, onnx_int8: Path, labels: list[str], test: Rows)
         size = onnx_file(directory).stat().st_size
         calibrated = calibration_figures(scored.logits, truth, classifier.temperature)
         variants[name] = {**quality(matrix), **calibrated, "size_bytes": size, **scored.speed}
-    return Measured(truth, scored.logits, scored.probabilities, matrix, variants)
+        latency_ms[name] = scored.latency_ms
+        if name != "onnx":
+            answers[name] = Answers(scored.logits, scored.probabilities, matrix)
+    return Measured(truth, answers, variants, latency_ms)
 
 
 def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, dict[str, float]]:
@@ -96,19 +135,14 @@ def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, d
     }
 
 
-def measure_champion(
-    uri: str, labels: list[str], test: Rows, challenger: NDArray[np.int64]
-) -> tuple[dict[str, Any], Comparison]:
+def measure_champion(uri: str, labels: list[str], test: Rows, challenger: NDArray[np.int64]) -> MeasuredChampion:
     """Score the champion on the same rows; a label that one side does not know is a class of its own.
 
     Args:
         uri: The published version.
         labels: Class names of the data set.
         test: The held-out rows.
-        challenger: The int8 model's class of each row, shape (rows,).
-
-    Returns:
-        The champion's quality, and the comparison in which it is the first model and the challenger the second.
+        challenger: The model's class of each row, shape (rows,).
     """
     uri = version_uri(uri, "champion_uri")
     directory = open_version(uri, "champion_uri")
@@ -117,8 +151,15 @@ def measure_champion(
     answers = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]
     truth, predicted = _indices(test.labels, every), _indices(answers, every)
     matrix = confusion_matrix(truth, predicted, len(every))
-    champion = {"version": directory.name, "uri": uri, **quality(matrix)}
-    return champion, compare(truth, predicted, _indices([labels[row] for row in challenger], every))
+    figures = {
+        "version": directory.name,
+        "uri": uri,
+        **quality(matrix),
+        "labels": every,
+        "confusion_matrix": matrix.tolist(),
+    }
+    comparison = compare(truth, predicted, _indices([labels[row] for row in challenger], every))
+    return MeasuredChampion(answers, figures, comparison)
 
 
 def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
@@ -134,6 +175,20 @@ def micro_roc(
 
     decisions = np.arange(probabilities.shape[1]) == truth[:, None]
     false_positive, true_positive, thresholds = roc_curve(decisions.ravel(), probabilities.ravel())
-    keep = np.unique(np.linspace(0, len(thresholds) - 1, 100).astype(int))  # a dashboard draws no more
-    rates = (false_positive[keep], true_positive[keep], np.minimum(thresholds[keep], 1.0))
-    return tuple(values.astype(float).tolist() for values in rates)  # type: ignore[return-value]
+    return _thinned(false_positive), _thinned(true_positive), _thinned(np.minimum(thresholds, 1.0))
+
+
+def micro_precision_recall(
+    truth: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[list[float], list[float]]:
+    """Return precision and recall over all (row, class) decisions, from one threshold to the next."""
+    from sklearn.metrics import precision_recall_curve
+
+    decisions = np.arange(probabilities.shape[1]) == truth[:, None]
+    precision, recall, _ = precision_recall_curve(decisions.ravel(), probabilities.ravel())
+    return _thinned(precision), _thinned(recall)
+
+
+def _thinned(values: NDArray[Any]) -> list[float]:
+    """Return up to 100 of the points of a curve, evenly spaced: a dashboard draws no more."""
+    return values[np.unique(np.linspace(0, len(values) - 1, 100).astype(int))].astype(float).tolist()

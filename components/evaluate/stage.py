@@ -26,6 +26,7 @@ from kfp_textclf.components.evaluate.measuring import (
     measure_baselines,
     measure_champion,
     measure_variants,
+    micro_precision_recall,
     micro_roc,
     read_rows,
 )
@@ -41,15 +42,17 @@ class Evaluation:
         verdict: ``promote`` or ``reject``.
         reason: Why.
         labels: Class names, in the order of the confusion matrix.
-        confusion_matrix: Counts of the int8 model, shape (classes, classes), true by predicted.
-        roc: Micro-averaged ROC of the int8 model: false positive rates, true positive rates, thresholds.
-        variants: Quality, size and speed of ``torch``, ``onnx`` and ``onnx_int8``.
+        shipped: The variant that was judged: the first, by preference, that may be published, or the last.
+        confusion_matrix: Counts of that variant, shape (classes, classes), true by predicted.
+        roc: Its micro-averaged ROC: false positive rates, true positive rates, thresholds.
+        variants: Quality, size and speed of ``torch``, ``onnx``, ``onnx_int8`` and further variants.
         tracking: Where it was tracked, see `components.common.tracking`.
     """
 
     verdict: str
     reason: str
     labels: list[str]
+    shipped: str
     confusion_matrix: list[list[int]]
     roc: tuple[list[float], list[float], list[float]]
     variants: dict[str, dict[str, float]]
@@ -72,7 +75,7 @@ def evaluate(
     Args:
         dataset: Directory of the prepared data set.
         onnx: Directory of the fp32 model, with torch's reference answers.
-        onnx_int8: Directory of the int8 model.
+        onnx_int8: Directory of the int8 model, and of further variants in directories of their names.
         output: Directory to write: ``metrics.json``, ``predictions.csv``, drawings, and the profile of the data set.
         champion_uri: ``file://`` or ``s3://`` URI of the version to compare with, or of a store, which means its
             champion; empty for none.
@@ -86,50 +89,62 @@ def evaluate(
     test = read_rows(data, ["test"])
     measured = measure_variants(verified(onnx), verified(onnx_int8), labels, test)
     baselines = measure_baselines(read_rows(data, ["train", "validation"]), test, labels)
-    champion, comparison = None, None
-    if champion_uri:
-        predicted = measured.probabilities.argmax(axis=1)
-        champion, comparison = measure_champion(champion_uri, labels, test, predicted)
-        champion["comparison"] = asdict(comparison)
-    difference = comparison.metrics[METRIC] if comparison else None
-    decision = judge(measured.variants, baselines, difference, settings or GateSettings())
+    settings = settings or GateSettings()
+    for shipped in measured.by_preference(settings.prefer):
+        answers, champion = measured.answers[shipped], None
+        if champion_uri:
+            champion = measure_champion(champion_uri, labels, test, answers.probabilities.argmax(axis=1))
+        difference = champion.comparison.metrics[METRIC] if champion else None
+        decision = judge(measured.variants, baselines, difference, settings, shipped)
+        if decision.verdict == "promote":
+            break
+    roc = micro_roc(measured.truth, answers.probabilities)
+    precision, recall = micro_precision_recall(measured.truth, answers.probabilities)
+    config = {**asdict(settings), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
+    with track("evaluate", config) as tracked:
+        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
     content = {
         "rows": len(test.texts),
         "labels": labels,
         "variants": measured.variants,
+        "shipped": shipped,
         "baselines": baselines,
-        "champion": champion,
+        "champion": {**champion.figures, "comparison": asdict(champion.comparison)} if champion else None,
         "verdict": decision.verdict,
         "reason": decision.reason,
-        "confusion_matrix": measured.confusion_matrix.tolist(),
-        "per_class": {s.label: vars(s) for s in per_class(measured.confusion_matrix, labels)},
+        "confusion_matrix": answers.confusion_matrix.tolist(),
+        "per_class": {s.label: vars(s) for s in per_class(answers.confusion_matrix, labels)},
         "reliability": {
-            "calibrated": reliability(measured.probabilities, measured.truth),
-            "uncalibrated": reliability(softmax(measured.logits), measured.truth),
+            "calibrated": reliability(answers.probabilities, measured.truth),
+            "uncalibrated": reliability(softmax(answers.logits), measured.truth),
         },
-        "reject_option": reject_option(measured.probabilities, measured.truth),
-        "mistakes": mistakes(test.texts, measured.truth, measured.probabilities, labels),
+        "reject_option": reject_option(answers.probabilities, measured.truth),
+        "roc": {"false_positive": roc[0], "true_positive": roc[1]},
+        "precision_recall": {"precision": precision, "recall": recall},
+        "latency_ms": measured.latency_ms,
+        "mistakes": mistakes(
+            test.texts, measured.truth, answers.probabilities, labels, champion.answers if champion else None
+        ),
+        "tracking": {"evaluate": tracked.metadata()},
     }
     with atomic_directory(output, "evaluate_model") as directory:
         write_json(directory / "metrics.json", content)
-        _write_predictions(directory / "predictions.csv", test, measured.probabilities, labels)
+        _write_predictions(directory / "predictions.csv", test, answers.probabilities, labels)
         for name in PROFILE_FILES:
             if (data / name).is_file():
                 shutil.copyfile(data / name, directory / name)
         plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
         plots.save_png(confidence_figure(content), directory / "confidence.png")
         plots.save_png(size_and_speed(measured.variants), directory / "variants.png")
-    config = {**asdict(settings or GateSettings()), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
-    with track("evaluate", config) as tracked:
-        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
     return Evaluation(
         verdict=decision.verdict,
         reason=decision.reason,
         labels=labels,
+        shipped=shipped,
         confusion_matrix=content["confusion_matrix"],
-        roc=micro_roc(measured.truth, measured.probabilities),
+        roc=roc,
         variants=measured.variants,
         tracking=tracked.metadata(),
         report_html=render_html(title, subtitle, blocks),
@@ -138,7 +153,7 @@ def evaluate(
 
 
 def _write_predictions(path: Path, test: Rows, probabilities: NDArray[np.float32], labels: Sequence[str]) -> None:
-    """Write the int8 model's answer for each held-out row, in the order of the data set; hashes in place of texts."""
+    """Write the answer of the variant that was judged for each held-out row, in order; hashes in place of texts."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("text_hash", "actual", "predicted", "probability"))

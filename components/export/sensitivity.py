@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kfp_textclf.components.common.encoding import TextEncoder
 from kfp_textclf.components.common.hardware import available_cpus
-from kfp_textclf.components.common.scoring import TextEncoder
 from kfp_textclf.components.export.quantisation import quantise_int8
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _logits(graph: "onnx.ModelProto", encoder: TextEncoder, texts: Sequence[str]
     options.intra_op_num_threads = available_cpus()
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     result = np.empty((len(texts), len(encoder.labels)), dtype=np.float32)
-    for rows, batch in encoder.batches(texts):
-        result[rows] = session.run(["logits"], batch)[0]
+    encoded = encoder.encode(texts)
+    for rows in encoded.batches():
+        result[rows] = session.run(["logits"], encoded.padded(rows))[0]
     return result

@@ -108,6 +108,7 @@ def export(
     reference = {
         "predicted": scored.probabilities.argmax(axis=1).tolist(),
         "size_bytes": torch_bytes,
+        "latency_ms": scored.latency_ms,
         **scored.speed,
     }
     graph, shared = _smallest_graph(torch_classifier, opset)
@@ -119,11 +120,12 @@ def export(
         written = {"fp32": write_variant("fp32", full, onnx_target, source, rows)}
         difference = _max_difference(torch_classifier, OnnxClassifier(onnx_target), rows.texts[:PARITY_TEXTS])
         kept = nodes_to_keep(graph, torch_classifier.encoder, rows.texts, min_int8_agreement)
+        places: dict[str, Path] = {}
         make = {**VARIANTS, "int8": partial(quantise_int8, keep=kept)}
         for name in variants:
-            directory = int8_target if name == "int8" else int8_target / name
+            places[name] = int8_target if name == "int8" else int8_target / name
             bound = None if name == "fp32" or (name == "int8" and kept) else full
-            written[name] = write_variant(name, compact(make[name](graph)), directory, source, rows, bound)
+            written[name] = write_variant(name, compact(make[name](graph)), places[name], source, rows, bound)
         exported = ExportedModel(
             opset=opset,
             torch_bytes=torch_bytes,
@@ -136,7 +138,7 @@ def export(
         )
         write_json(onnx_target / "reference.json", reference)
         np.save(onnx_target / "reference_logits.npy", scored.logits, allow_pickle=False)
-        for directory in (onnx_target, int8_target):
+        for directory in (onnx_target, *places.values()):
             write_json(directory / "export.json", asdict(exported))
     return exported
 

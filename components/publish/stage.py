@@ -42,7 +42,7 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str, keep_v
     the same model again changes nothing.
 
     Args:
-        model: Directory of the int8 model.
+        model: Directory of the int8 model, and of further variants in directories of their names.
         evaluation: Directory of its evaluation.
         output: Directory to write: ``published.json``.
         publish_to: ``file://`` or ``s3://`` URI of the model store.
@@ -58,19 +58,23 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str, keep_v
     report = read_json(judged / "metrics.json")
     if report["verdict"] != "promote":
         raise UserError(f"{evaluation}: the verdict is {report['verdict']!r}; only promoted models are published")
-    figures = report["variants"]["onnx_int8"]
-    files = {path.name: path for path in source.iterdir() if path.name != MANIFEST}
+    shipped = report["shipped"]
+    figures, directory = report["variants"][shipped], source / shipped.removeprefix("onnx_")
+    if shipped == "onnx_int8":
+        directory = source
+    files = {path.name: path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST}
     files |= {name: judged / name for name in DATA_PROFILE if (judged / name).is_file()}
-    with atomic_directory(output, "publish_model") as directory:
+    with atomic_directory(output, "publish_model") as target:
         # What is measured, not made, differs from run to run: without it the same model has the same version.
         stable = {name: value for name, value in figures.items() if name not in TIMINGS}
         write_json(
-            directory / "evaluation.json", {"labels": report["labels"], "rows": report["rows"], "onnx_int8": stable}
+            target / "evaluation.json",
+            {"labels": report["labels"], "rows": report["rows"], "variant": shipped, shipped: stable},
         )
-        files["evaluation.json"] = directory / "evaluation.json"
+        files["evaluation.json"] = target / "evaluation.json"
         version = store.add(files, "publish_model")
         champion = report["champion"]["uri"] if report["champion"] else ""
-        name, uri = f"{Path(publish_to).name}-onnx_int8", store.uri_of(version)
+        name, uri = f"{Path(publish_to).name}-{shipped}", store.uri_of(version)
         with track(
             "publish", {"publish_to": publish_to, "version": version, "dataset_pin": dataset_pin(judged)}
         ) as run:
@@ -78,7 +82,7 @@ def publish(model: str, evaluation: str, output: str, *, publish_to: str, keep_v
             record = store.promote(version, champion, stable)
             run.reference_artifact(name, uri, ["candidate", "champion"], stable)
             run.summary({**stable, "uri": uri, "previous": record["previous"]})
-        write_json(directory / "published.json", record)
+        write_json(target / "published.json", record)
     if keep_versions:
         _prune(store, keep_versions)
     return PublishedModel(version, uri, record["previous"], run.metadata())

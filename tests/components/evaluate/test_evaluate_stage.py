@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,10 +18,14 @@ from stage_inputs import remains, rewritten
 
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.published import open_version
 from kfp_textclf.components.common.scoring import OnnxClassifier
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes
 from kfp_textclf.components.evaluate.gate import GateSettings
+from kfp_textclf.components.evaluate.measuring import Measured
 from kfp_textclf.components.evaluate.stage import Evaluation, evaluate
+from kfp_textclf.components.publish.stage import publish
 
 LENIENT = GateSettings(floor=-1.0, max_int8_drop=2.0, min_baseline_gain=-2.0)
 FIGURES = {
@@ -229,3 +234,40 @@ def test_tampered_model_is_refused(judged, exported: SimpleNamespace, tmp_path: 
         file.write(b"\0")
     with pytest.raises(UserError, match=r"model\.int8\.onnx: differs from its manifest"):
         judged(int8=copy)
+
+
+def test_first_variant_that_passes_is_chosen(judged, exported: SimpleNamespace, tmp_path: Path) -> None:
+    """The smallest one answers the same class always; the larger one passes."""
+    graph = onnx.load(exported.int8 / "model.int8.onnx")
+    bias = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [3] and tensor.data_type == 1)
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.array([99, 0, 0], dtype=np.float32), bias.name))
+    served = ("model.onnx", "tokenizer.json", "config.json", "calibration.json")
+    larger = {f"fp32/{name}": (exported.onnx / name).read_bytes() for name in served}
+    model = rewritten(exported.int8, tmp_path / "model", {"model.int8.onnx": graph.SerializeToString(), **larger})
+    result = judged(int8=model, settings=GateSettings(floor=0.1, max_int8_drop=0.1, min_baseline_gain=-2.0))
+    assert (result.verdict, result.shipped) == ("promote", "onnx_fp32"), result.reason
+    assert result.reason.startswith("fp32 MCC")
+    assert result.variants["onnx_int8"]["matthews_correlation"] == 0
+    content = read_json(tmp_path / "out" / "metrics.json")
+    assert content["shipped"] == "onnx_fp32"
+    assert np.array_equal(content["confusion_matrix"], result.confusion_matrix)
+    assert np.trace(result.confusion_matrix) > sum(map(sum, result.confusion_matrix)) / 3
+    assert "Confusion matrix of the fp32 model" in result.report_html
+    published = publish(str(model), str(tmp_path / "out"), str(tmp_path / "published"), publish_to=tmp_path.as_uri())
+    version = open_version(published.uri)
+    assert (version / "model.onnx").read_bytes() == larger["fp32/model.onnx"]
+    assert not (version / "model.int8.onnx").exists()
+    figures = ModelStore.open(tmp_path.as_uri()).metrics(published.version)
+    assert figures["matthews_correlation"] == result.variants["onnx_fp32"]["matthews_correlation"]
+    rejected = judged(int8=model, settings=GateSettings(floor=1.5))
+    assert (rejected.verdict, rejected.shipped) == ("reject", "onnx_fp32"), "the last one tried"
+
+
+@pytest.mark.parametrize(("prefer", "order"), [("smallest", ["b", "a", "c"]), ("fastest", ["c", "b", "a"])])
+def test_variants_are_tried_by_preference(prefer: str, order: list[str]) -> None:
+    figures = {
+        name: {"size_bytes": size, "rows_per_second": speed}
+        for name, size, speed in (("a", 20, 1.0), ("b", 10, 2.0), ("c", 30, 3.0), ("torch", 1, 9.0))
+    }
+    answers: dict = dict.fromkeys("abc")
+    assert Measured(np.zeros(0, dtype=int), answers, figures, {}).by_preference(prefer) == order

@@ -100,6 +100,15 @@ def test_champion_is_compared_beyond_chance(
 def test_unknown_rule_is_refused() -> None:
     with pytest.raises(UserError, match="promote_on='always': must be not_worse or better"):
         GateSettings(promote_on="always")
+    with pytest.raises(UserError, match="prefer='cheapest': must be smallest or fastest"):
+        GateSettings(prefer="cheapest")
+
+
+def test_variant_that_is_judged_is_named() -> None:
+    figures = {**variants(0.95, 0.5), "onnx_int4": mcc(0.94)}
+    verdict = judge(figures, BASELINES, None, SETTINGS, "onnx_int4")
+    assert verdict.verdict == "promote"
+    assert verdict.reason.startswith("int4 MCC 0.9400: over the floor")
 
 
 def test_int8_better_than_torch_is_no_drop() -> None:
