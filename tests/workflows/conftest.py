@@ -96,6 +96,4 @@ def evaluations(tiny_model: Path, s3_server: S3Server, tmp_path_factory: pytest.
         files = {path.name: path for path in (place / "good-int8").iterdir() if path.name != MANIFEST}
         good = store.add(files, "test")
         better, worse = judge("better", "good", champion), judge("worse", "poor", store.uri_of(good))
-    return SimpleNamespace(
-        store=store, champion=champion, better=better, worse=worse, model=place / "good-int8", server=s3_server
-    )
+    return SimpleNamespace(champion=champion, better=better, worse=worse, model=place / "good-int8")

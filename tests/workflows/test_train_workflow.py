@@ -23,6 +23,7 @@ from support import md5, run_git
 from kfp_textclf.components.common.dataset_pin import object_key
 from kfp_textclf.components.common.object_store import open_store
 from kfp_textclf.components.images import TARGETS
+from kfp_textclf.pipelines.dev_s3 import S3Server
 from kfp_textclf.pipelines.package import Package
 from kfp_textclf.pipelines.sources import PIPELINES
 
@@ -33,21 +34,20 @@ pytestmark = pytest.mark.s3
 
 
 @pytest.fixture
-def project(runner: Runner, evaluations: SimpleNamespace) -> Runner:
-    """The host; the repository's data, models and base model are in S3."""
-    runner.environment = {**runner.environment, **evaluations.server.environment}
-    uri = f"s3://{evaluations.server.bucket}/continuous"
+def project(runner: Runner, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """The host; the repository's data and models are in S3."""
+    runner.environment = {**runner.environment, **s3_server.environment}
+    uri = f"s3://{s3_server.bucket}/continuous"
     params = yaml.safe_load((runner.origin / "params.yaml").read_text())
     params |= {"store": f"{uri}/data", "publish": {"publish_to": f"{uri}/models"}}
     (runner.origin / "params.yaml").write_text(yaml.safe_dump(params))
     run_git(runner.origin, "commit", "-qam", "Our buckets")
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in evaluations.server.environment.items():
-            environment.setenv(name, value)
-        store = open_store(f"{uri}/data")
-        for file in params["datasets"]["sample"].values():
-            content = (runner.origin / file).read_bytes()
-            store.write(object_key(md5(content)), content)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(f"{uri}/data")
+    for file in params["datasets"]["sample"].values():
+        content = (runner.origin / file).read_bytes()
+        store.write(object_key(md5(content)), content)
     return runner
 
 
