@@ -12,6 +12,7 @@ quantisers do, and where they lie in a file of their own; and the same bytes of 
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ def share_weights(model: "onnx.ModelProto", directory: Path | None = None) -> in
         directory: Where it lies, when some of its weights are in files of their own: they are read from there alone.
 
     Returns:
-        By how many bytes the model is smaller.
+        Bytes of repeated and unused weights that are no longer stored.
 
     Raises:
         UserError: A file with weights is missing, short, or elsewhere.
@@ -59,17 +60,18 @@ def share_weights(model: "onnx.ModelProto", directory: Path | None = None) -> in
         load_external_data(model, directory)
     if unread := external_tensors(model):
         raise ValueError(f"weight {unread[0].name!r} lies in a file of its own: name the directory of the model")
-    before, graph = model.ByteSize(), model.graph
+    graph = model.graph
     if model.ir_version < 4:  # which listed every weight among the inputs
         _inputs_to_initializers(model)
     taken = all_names(graph)
     fresh = (name for name in (f"weight {number}" for number in itertools.count()) if name not in taken)
     _collect_weights(graph, graph, fresh)
+    before = _stored_bytes(graph)
     _resolve_aliases(graph, {tensor.name for tensor in graph.initializer})
     rename_inputs(graph, _equal_initializers(graph))
     drop_unused(graph)
     strip_annotations(model)
-    return before - model.ByteSize()
+    return before - _stored_bytes(graph)
 
 
 def derive_copies(model: "onnx.ModelProto") -> int:
@@ -82,9 +84,10 @@ def derive_copies(model: "onnx.ModelProto") -> int:
         model: The model, its equal weights shared.
 
     Returns:
-        By how many bytes the model is smaller.
+        Bytes of weights that are no longer stored.
     """
-    before, graph = model.ByteSize(), model.graph
+    graph = model.graph
+    before = _stored_bytes(graph)
     fixed = results(graph) | {value.name for value in graph.input}
     large = [tensor for tensor in graph.initializer if _is_array(tensor) and _array(tensor).nbytes >= SMALLEST]
     shapes = Counter((tensor.data_type, *tensor.dims) for tensor in large)
@@ -98,7 +101,7 @@ def derive_copies(model: "onnx.ModelProto") -> int:
         else:
             first.setdefault((tensor.data_type, _digest(_array(tensor))), tensor)
     _remove_initializers(graph, derived)
-    return before - model.ByteSize()
+    return before - _stored_bytes(graph)
 
 
 def compact(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -201,6 +204,14 @@ def _remove_initializers(graph: "onnx.GraphProto", names: set[str]) -> None:
     for place in reversed(range(len(graph.initializer))):
         if graph.initializer[place].name in names:
             del graph.initializer[place]
+
+
+def _stored_bytes(graph: "onnx.GraphProto") -> int:
+    """Return the bytes of the values of all initializers; asking the model for its size would serialise it."""
+    from onnx import helper
+
+    arrays = filter(_is_array, graph.initializer)
+    return sum(math.prod(t.dims) * helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in arrays)
 
 
 def _is_array(tensor: "onnx.TensorProto") -> bool:
