@@ -4,6 +4,8 @@ python benchmarks/scoring.py [--rounds 5]        (make bench ONLY=scoring)
 """
 
 import argparse
+import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -49,7 +51,9 @@ def exported(name: str) -> dict[str, Path]:
         write_manifest(half / "source", "benchmark")
         export(str(half / "source"), str(work.prepared(name)), str(half / "fp32"), str(half / "int8"))
         shutil.copytree(half / "fp32", half / "o2")
-        o2_optimised(half / "fp32" / "model.onnx", half / "o2" / "model.onnx")
+        shape = json.loads((half / "o2" / "config.json").read_text(encoding="utf-8"))
+        heads, width = shape["num_attention_heads"], shape["hidden_size"]
+        o2_optimised(half / "fp32" / "model.onnx", half / "o2" / "model.onnx", num_heads=heads, hidden_size=width)
         shutil.rmtree(half / "source")
         half.rename(home)
     return places
@@ -252,7 +256,7 @@ def main() -> None:
     measure.save(
         SCRIPT,
         title="Scoring",
-        machine=MACHINE,
+        machine={**MACHINE, "load_average": round(os.getloadavg()[0], 1)},
         notes=[
             f"Texts: {work.dataset_name()}, test rows, raw text in, label out. Ours: sorted by length, at most 256 "
             "tokens in a batch, a session of one thread shared by a thread for each core. A single text: all threads.",

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from kfp_textclf.components.common.sources import Answer, Interrupted, Source, c
 CHUNK = 256 << 10  # bytes read at once: they stay in the processor's cache until they are written
 PART = 32 << 20
 CONNECTIONS = 3
+AHEAD = 4  # parts that may be here or on their way without being hashed: hashing gets its share of the processor
 ATTEMPTS = 6  # in a row that bring less than a chunk
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between attempts; doubled each time
 
@@ -90,16 +92,17 @@ class Reading:
             parts += [_Part(start, min(start + PART, self.size)) for start in range(PART, self.size, PART)]
         with ThreadPoolExecutor(min(CONNECTIONS, len(parts)), "transfer") as workers:
             try:
-                for part in parts:
-                    workers.submit(self._work, part, answer if part is first else None)
-                return self._received(parts)
+                workers.submit(self._work, first, answer)
+                for part in parts[1:AHEAD]:
+                    workers.submit(self._work, part)
+                return self._received(parts, lambda part: workers.submit(self._work, part))
             finally:
                 self.stopped.set()
                 with self.moved:
                     self.moved.notify_all()
                 workers.shutdown(wait=False, cancel_futures=True)
 
-    def _work(self, part: _Part, answer: Answer | None) -> None:
+    def _work(self, part: _Part, answer: Answer | None = None) -> None:
         try:
             if not self.stopped.is_set():
                 self._fetch(part, answer or self._opened(part))
@@ -142,18 +145,17 @@ class Reading:
 
     def _copy(self, part: _Part, answer: Answer) -> bool:
         """Write what arrives; return whether the part is complete."""
-        buffer = memoryview(bytearray(CHUNK))
         here = answer.start  # before the position when the server knows no ranges: those bytes are there already
         while part.stop is None or part.position < part.stop:
             wanted = CHUNK if part.stop is None else min(CHUNK, part.stop - here)
             try:
-                count = answer.body.readinto(buffer[:wanted]) or 0
+                chunk = answer.body.read(wanted)
             except self.source.interruptions as error:
                 raise Interrupted(str(error)) from error
-            if not count:
+            if not chunk:
                 return part.stop is None
-            here += count
-            fresh = buffer[max(0, count - max(0, here - part.position)) : count]
+            here += len(chunk)
+            fresh = memoryview(chunk)[max(0, len(chunk) - max(0, here - part.position)) :]
             while fresh:
                 written = os.pwrite(self.file, fresh, part.position)
                 part.lines += int(np.count_nonzero(np.frombuffer(fresh[:written], np.uint8) == ord("\n")))
@@ -167,10 +169,11 @@ class Reading:
                 self.moved.notify_all()
         return True
 
-    def _received(self, parts: list[_Part]) -> Received:
-        """Hash the parts in their order, each byte as soon as all before it are there."""
+    def _received(self, parts: list[_Part], submit: Callable[[_Part], object]) -> Received:
+        """Hash the parts in their order, each byte as soon as all before it are there; submit those that come later."""
         md5, offset = hashlib.md5(usedforsecurity=False), 0
         buffer = memoryview(bytearray(CHUNK))
+        later = iter(parts[AHEAD:])
         for part in parts:
             while (there := self._beyond(part, offset)) > offset:
                 count = os.preadv(self.file, [buffer[: there - offset]], offset)
@@ -178,6 +181,8 @@ class Reading:
                 offset += count
                 if self.report:
                     self.report(offset, self.size or offset)
+            for following in islice(later, 1):
+                submit(following)
         return Received(offset, int(sum(part.lines for part in parts)), md5.hexdigest())
 
     def _beyond(self, part: _Part, offset: int) -> int:

@@ -15,8 +15,8 @@ from kfp_textclf.components.common.objects import NotFound
 class Body(Protocol):
     """Bytes that arrive one after another."""
 
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Fill ``buffer`` and return the number of bytes, 0 at the end."""
+    def read(self, amount: int, /) -> bytes | None:
+        """Return the next bytes, ``amount`` at most, and none at the end."""
         ...
 
     def close(self) -> None:

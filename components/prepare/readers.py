@@ -25,7 +25,8 @@ class Columns:
     Attributes:
         text: Name of the text column.
         label: Name of the label column.
-        header: ``present``, ``absent``, or ``auto``: a first line that holds both names is a header.
+        header: ``present``, ``absent``, or ``auto``: a first line that holds both names is a header, and one that
+            holds one of them is refused.
         order: Names of the columns of a file without a header, in order.
     """
 
@@ -137,9 +138,10 @@ def _is_header(row: list[str], columns: Columns, name: str) -> bool:
     if columns.header != "auto":
         return columns.header == "present"
     cells = [cell.strip() for cell in row]
-    if columns.text in cells and columns.label in cells:
+    known = [wanted in cells for wanted in (columns.text, columns.label)]
+    if all(known):
         return True
-    if all(cell.lower() in USUAL_HEADERS for cell in cells):
+    if any(known) or all(cell.lower() in USUAL_HEADERS for cell in cells):
         raise UserError(f"{name}: line 1 {cells} looks like a header; set text_column and label_column to its names")
     return False
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def asked(server: RangeServer) -> list[int]:
 def test_objects_of_all_sizes_arrive(server: RangeServer, target: Path, size: int, ranges: bool, tags: bool) -> None:
     server.objects["/x"], server.ranges, server.tags = CONTENT[:size], ranges, tags
     assert get(server, target, expected(CONTENT[:size])) == CONTENT[:size]
+
+
+def test_parts_are_not_asked_for_long_before_they_can_be_hashed(server: RangeServer, target: Path) -> None:
+    asked_meanwhile: list[int] = []
+
+    def hold(request: Request) -> None:
+        if request.start == 100_000:
+            time.sleep(0.3)
+            asked_meanwhile.extend(asked(server))
+
+    server.before = hold
+    get(server, target, expected())
+    assert asked_meanwhile == [100_000 * number for number in range(reading.AHEAD + 1)]
 
 
 def test_large_object_comes_in_parts_of_one_version(server: RangeServer, target: Path) -> None:
