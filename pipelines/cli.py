@@ -134,6 +134,38 @@ def compare(
 
 
 @app.command()
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="The run to report on, as `compare` takes it, whether or not it ended well; further ones are compared "
+            "with it.",
+        ),
+    ],
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="Write the report there, not to standard output.")] = None,
+    post: Annotated[bool, typer.Option("--post", help="In a GitHub workflow: post it, too; see `post`.")] = False,
+) -> None:
+    """Describe a run in Markdown for a pull request: verdict, changes against the champion, data, steps, log."""
+    from kfp_textclf.pipelines.run_record import find_record
+    from kfp_textclf.pipelines.run_report import run_report
+
+    text = run_report([find_record(name, runs) for name in names])
+    if output:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{output}: cannot be written ({error.strerror}); choose another file") from error
+    elif not post:
+        print(text)
+    if post:
+        from kfp_textclf.pipelines.posting import post as publish
+
+        publish(text)
+
+
+@app.command()
 def post(report: Annotated[Path, typer.Argument(metavar="REPORT", help="Markdown file.")]) -> None:
     """In a GitHub workflow: put a report into the run's summary and the pull request's comment."""
     from kfp_textclf.pipelines.posting import post as publish

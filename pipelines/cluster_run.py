@@ -4,8 +4,9 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kfp_textclf.components.common.artifacts import write_json
 from kfp_textclf.components.common.cost import Prices, usage
@@ -44,19 +45,32 @@ def run_on_cluster(
     run_id = submit(cluster, submission)
     link = cluster.run_link(run_id)
     print(f"run {run_id}\n{link}", flush=True)
+    directory = runs / run_id
+    record = {"run_id": run_id, "link": link, "state": "PENDING", "arguments": submission.arguments}
+    (directory / "logs").mkdir(parents=True, exist_ok=True)
+    write_json(directory / "metrics.json", record)
     if not wait:
         return DONE
-    steps = submission.package.steps
     try:
-        status = follow(cluster, run_id, steps, say, timeout, poll)
+        with (directory / "logs" / "submit.log").open("a", encoding="utf-8") as log:
+            status = follow(cluster, run_id, submission.package.steps, _also_to(log), timeout, poll)
     except TimedOut as error:
         say(f"error: the run has not ended after {timeout / 60:g} min, and goes on: {error}; see {link}")
         return ENDED_EARLY
     except KeyboardInterrupt:
         return _interrupted(cluster, run_id, link)
-    record = {"run_id": run_id, "link": link, "state": status.state, "arguments": submission.arguments}
-    spent = _spent(status, submission)
-    return _conclude(status, record, spent, runs / run_id, link)
+    return _conclude(status, {**record, "state": status.state}, _spent(status, submission), directory, link)
+
+
+def _also_to(log: TextIO) -> Callable[[str], None]:
+    """Return `say` that also leaves each line in a log, for the report."""
+
+    def say_and_keep(text: str) -> None:
+        say(text)
+        log.write(f"{text}\n")
+        log.flush()
+
+    return say_and_keep
 
 
 def _spent(status: RunStatus, submission: Submission) -> dict[str, dict[str, Any]]:
@@ -77,7 +91,6 @@ def _conclude(status: RunStatus, record: dict[str, Any], steps: dict[str, Any], 
     step = status.failed_step
     if status.state != SUCCEEDED:
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
-    directory.mkdir(parents=True, exist_ok=True)
     result = _result(record, directory) if status.state == SUCCEEDED else None
     write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})
     if status.state == SUCCEEDED:

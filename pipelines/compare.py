@@ -67,7 +67,7 @@ def compare_runs(compared: Sequence[Run]) -> dict[str, Any]:
     tested = [_paired(compared[0], run) for run in compared[1:]]
     return {
         "runs": [
-            {k: v for k, v in vars(run).items() if k != "predictions"}
+            {k: v for k, v in vars(run).items() if k not in ("predictions", "content")}
             | {"rows_predicted": len(run.predictions.answers) if run.predictions else 0}
             for run in compared
         ],

@@ -87,7 +87,7 @@ def _load(files: Any, root: Path, name: str, source: str, revision: str, fix: st
         "classes": counts.get("classes", ""),
     }
     figures = variant_metrics(metrics, f"{name}: {METRICS}")
-    return Run(name, source, figures, _params(content), dataset, predictions, note)
+    return Run(name, source, figures, _params(content), dataset, predictions, note, metrics)
 
 
 def _mapping(text: str, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.tracking_environment import RUN_ENVIRONMENT, wanted_mode
 from kfp_textclf.components.images import ENVIRONMENT
@@ -94,11 +94,16 @@ def run_locally(
         job_file.write_text(json.dumps(job), encoding="utf-8")
         try:
             code = _work(run, job_file, scratch)
+        except KeyboardInterrupt:
+            _record(run, "CANCELED")
+            raise
         finally:
             if memory:
                 remove_containers(str(directory))
         if code != 0:
-            raise _failure(run, code)
+            failure = _failure(run, code)
+            _record(run, "FAILED", str(failure))
+            raise failure
         run.outputs = read_json(Path(job["outputs"]))
     return run
 
@@ -186,6 +191,18 @@ def _follow(run: LocalRun, lines: Iterable[str]) -> None:
 
 def _log_file(run: LocalRun, step: Step) -> Path:
     return run.directory / "logs" / f"{run.steps.index(step) + 1}-{step.name}.log"
+
+
+def _record(run: LocalRun, state: str, error: str = "") -> None:
+    """Leave how a run ended that has no result."""
+    failed = next((step.name for step in run.steps if step.status == "failed"), "")
+    states = {"done": "SUCCEEDED", "failed": state}
+    steps = [
+        {"name": s.name, "state": states.get(s.status, state), "seconds": round(s.seconds, 3), "cached": s.cached}
+        for s in run.steps
+    ]
+    how = {"run_id": run.directory.name, "state": state, "failed_step": failed, "error": error}
+    write_json(run.directory / "metrics.json", {**how, "arguments": run.arguments, "steps": steps})
 
 
 def _failure(run: LocalRun, code: int) -> Exception:

@@ -9,13 +9,15 @@ from kfp_textclf.components.common.artifacts import read_json, write_json
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import open_version
-from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html, render_markdown
+from kfp_textclf.components.common.report import Block, Figure, Quantity, Table, render_html
 from kfp_textclf.components.common.tracking_environment import wanted_mode
 from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks
 from kfp_textclf.components.select.sweep_report import sweep_blocks
 from kfp_textclf.pipelines.local_run import LocalRun, point_latest
 from kfp_textclf.pipelines.progress import Step
+from kfp_textclf.pipelines.run_record import read_record
+from kfp_textclf.pipelines.run_report import run_report
 
 MODELS = ("model", "onnx", "onnx_int8")
 TRACKED = {"train": "model", "evaluate": "evaluation"}  # step: its artifact
@@ -43,6 +45,10 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
     evaluation = read_json(run.artifact("evaluation") / "metrics.json")
     metrics = {
         **evaluation,
+        "run_id": run.directory.name,
+        "state": "SUCCEEDED",
+        "data_changes": read_json(run.artifact("comparison") / "comparison.json"),
+        "training": read_json(run.artifact("model") / "training.json"),
         "dataset": _dataset(run, name),
         "published": _published(run, evaluation["verdict"]),
         "tracking": {step: run.metadata(name).get("tracking", {}) for step, name in TRACKED.items()},
@@ -61,8 +67,8 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
         _place(metrics["published"]["uri"], run.directory / "models" / "published")
     title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
     (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
-    (run.directory / "report.md").write_text(render_markdown(title, subtitle, blocks), encoding="utf-8")
     write_json(run.directory / "metrics.json", metrics)
+    (run.directory / "report.md").write_text(run_report([read_record(run.directory)]), encoding="utf-8")
     point_latest(run.directory)
     return metrics
 
@@ -154,7 +160,7 @@ def _tracked(run: LocalRun, metrics: dict[str, Any]) -> str:
 
 
 def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
-    blocks = evaluation_blocks(metrics)
+    blocks = [*evaluation_blocks(metrics), _curves(run, metrics["training"]["log"])]
     dataset = metrics["dataset"]
     files = [(path, f["role"], f["rows"], f["md5"]) for path, f in dataset["files"].items()]
     rows = ", ".join(f"{dataset['rows'][split]:,} {split}" for split in SPLITS)
@@ -167,10 +173,9 @@ def _blocks(run: LocalRun, metrics: dict[str, Any]) -> list[Block]:
         )
     )
     blocks.append(_steps(metrics["steps"]))
-    blocks.insert(-3, _curves(run))
     if "sweep" in metrics:
         blocks[2:2] = sweep_blocks(metrics["sweep"]["ranking"], metrics["sweep"]["metric"])
-    blocks += comparison_blocks(read_json(run.artifact("comparison") / "comparison.json"))
+    blocks += comparison_blocks(metrics["data_changes"])
     blocks.append(Table("Parameters", ("parameter", "value"), _parameters(run.arguments), folded=True))
     return blocks
 
@@ -191,14 +196,15 @@ def _steps(steps: list[dict[str, Any]]) -> Table:
     return Table("Steps", ("step", "time", "energy", "cost"), rows, note)
 
 
-def _curves(run: LocalRun) -> Figure:
+def _curves(run: LocalRun, log: list[dict[str, float]]) -> Figure:
     """Return the learning curves, drawn from the training's own record."""
     from kfp_textclf.components.common import plots
 
-    log = read_json(run.artifact("model") / "training.json")["log"]
     drawing = plots.training_curves(log)
     plots.save_png(drawing, run.directory / "curves.png")
-    return Figure("Training", plots.to_svg(drawing), file="curves.png")
+    last = max((entry for entry in log if "eval_loss" in entry), key=lambda entry: entry["epoch"])
+    words = f"After {last['epoch']:g} epochs: validation loss {last['eval_loss']:.4f}."
+    return Figure("Training", plots.to_svg(drawing), words)
 
 
 def _parameters(arguments: dict[str, Any]) -> list[tuple[str, str]]:

@@ -73,6 +73,7 @@ class Run:
         dataset: ``git_rev``, ``md5`` of each file, and rows and classes, as far as they are known.
         predictions: Answers to the held-out rows, if they were kept.
         note: Why something is missing.
+        content: Of the evaluation's metrics.json; empty where it is not kept.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Run:
     dataset: dict[str, Any] = field(default_factory=dict)
     predictions: Predictions | None = None
     note: str = ""
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 def local_run(directory: Path, name: str, source: str) -> Run:
@@ -108,6 +110,7 @@ def local_run(directory: Path, name: str, source: str) -> Run:
         dataset=_dataset(dataset) if isinstance(dataset, dict) else {},
         predictions=predictions,
         note=note,
+        content=content,
     )
 
 
@@ -128,6 +131,9 @@ def variant_metrics(content: Any, path: Path | str) -> dict[str, float]:
     Raises:
         UserError: It is no such file.
     """
+    state = content.get("state", "SUCCEEDED") if isinstance(content, dict) else ""
+    if state and state != "SUCCEEDED":
+        raise UserError(f"{path}: this run has not ended well, it is {state}; `kfp-textclf report` tells more")
     variants = content.get("variants") if isinstance(content, dict) else None
     if not isinstance(variants, dict) or not all(isinstance(figures, dict) for figures in variants.values()):
         raise UserError(f"{path}: is not the {METRICS} of a run; name {FORMS}")

@@ -76,6 +76,7 @@ def closing_steps(
     *,
     model: Any,
     dataset: Any,
+    comparison: Any,
     exporting: Mapping[str, Any],
     publish_to: Any,
     publish_promoted: Any,
@@ -89,6 +90,7 @@ def closing_steps(
         pipeline: Name of the pipeline, for the bill.
         model: The trained model.
         dataset: The prepared data set.
+        comparison: What changed since the champion's data.
         exporting: All other arguments of export_onnx.
         publish_to: URI of the model store.
         publish_promoted: Publish a model that was promoted.
@@ -118,6 +120,8 @@ def closing_steps(
     )
     recorded = record_run(
         evaluation=evaluated.outputs["evaluation"],
+        model=model,
+        comparison=comparison,
         report=evaluated.outputs["report"],
         summary=evaluated.outputs["summary"],
         publish_to=publish_to,

@@ -193,6 +193,7 @@ def sweep(
         NAME,
         model=best.output,
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         exporting={"opset": opset, "variants": variants, "min_int8_agreement": min_int8_agreement},
         publish_to=publish_to,
         publish_promoted=publish_promoted,

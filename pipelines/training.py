@@ -207,6 +207,7 @@ def training(
         NAME,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
+        comparison=compared.outputs["comparison"],
         exporting={"opset": opset, "variants": variants, "min_int8_agreement": min_int8_agreement},
         publish_to=publish_to,
         publish_promoted=publish_promoted,

@@ -1,6 +1,7 @@
 """Drawings for reports and KFP artifacts: SVG text for pages, PNG files for everywhere else."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK = "#7b8794"  # legible on white and on near-black
-COLORS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444")
+INK = "#566070"
+COLORS = ("#2563eb", "#b45309", "#047857", "#b91c1c")
 NAMED_CLASSES = 60  # on an axis of a matrix
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -29,16 +30,25 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_label: str) -> "Figure":
-    """Draw one panel per entry, each with named lines of (x, y) points."""
+def curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_labels: Sequence[str], markers: bool = True
+) -> "Figure":
+    """Draw one panel per entry, each with named lines of (x, y) points; a single line needs no name.
+
+    Args:
+        panels: Lines by name, by title of the panel.
+        x_labels: What x is, for each panel.
+        markers: Mark the points of short lines.
+    """
     figure, axes = _figure(len(panels))
-    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+    for axis, (title, lines), x_label in zip(axes, panels.items(), x_labels, strict=True):
         for name, points in lines.items():
             xs, ys = zip(*points, strict=True) if points else ((), ())
-            axis.plot(xs, ys, label=name, marker="o" if len(points) < 20 else None, markersize=3)
+            axis.plot(xs, ys, label=name, marker="o" if markers and len(points) < 20 else None, markersize=3)
         axis.set(title=title, xlabel=x_label)
         axis.grid(True)
-        axis.legend()
+        if len(lines) > 1:
+            axis.legend()
     return figure
 
 
@@ -97,7 +107,23 @@ def training_curves(log: Sequence[Mapping[str, float]]) -> "Figure":
         "loss": {"train": line("loss"), "validation": line("eval_loss")},
         "validation metrics": {name.replace("_", " "): line(f"eval_{name}") for name in names},
     }
-    return curves(panels, "epoch")
+    return curves(panels, ["epoch", "epoch"])
+
+
+def ranking(
+    precision_recall: Sequence[tuple[float, float]], roc: Sequence[tuple[float, float]], latency: Mapping[str, Any]
+) -> "Figure":
+    """Draw the precision-recall curve, the ROC, and how the times of single texts are distributed.
+
+    Args:
+        precision_recall: Points (recall, precision).
+        roc: Points (false positive rate, true positive rate).
+        latency: Points (milliseconds, share of the texts that took no longer) by model.
+    """
+    panels = {"precision": {"": precision_recall}, "true positive rate": {"": roc}, "share of the texts": latency}
+    figure = curves(panels, ["recall", "false positive rate", "ms for one text"], markers=False)
+    figure.axes[2].set(ylim=(0, 1.02), xlim=(0, None))
+    return figure
 
 
 def bars(panels: Mapping[str, Mapping[str, float]]) -> "Figure":
@@ -133,10 +159,13 @@ def matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> "Figure":
 
 
 def to_svg(figure: "Figure") -> str:
-    """Return the drawing as an ``<svg>`` element without size, so that a page can scale it."""
+    """Return the drawing as an ``<svg>`` element that a page scales, in the page's colours for light and dark."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    svg = text.getvalue()[text.getvalue().index("<svg") :].replace(INK, "currentColor")
+    for number, color in enumerate(COLORS):
+        svg = svg.replace(color, f"var(--series-{number}, {color})")
+    return re.sub(r'<g id="[^"]*">', "<g>", svg)  # nothing refers to them, and a page holds several drawings
 
 
 def save_png(figure: "Figure", path: Path) -> None:

@@ -1,14 +1,18 @@
 """Reports: one list of blocks, rendered as a self-contained HTML page or as Markdown."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from kfp_textclf.components.common.markdown import LONGEST, fenced, inline, link, visible
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
 Cell = Any  # str, int, float, Share
+LONGEST_MARKDOWN = 500_000  # bytes; a dashboard shows less
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,19 @@ class Quantity(str):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The first thing to read: what was decided, and why."""
+    """The first thing to read: what was decided, and why.
+
+    Attributes:
+        title: What was decided.
+        text: Why.
+        good: Whether it is what one wishes for.
+        alarm: Whether it is a fault rather than a decision.
+    """
 
     title: str
     text: str
     good: bool
+    alarm: bool = False
     kind: str = "verdict"
 
 
@@ -46,13 +58,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a long one folds away."""
+    """A table; a long one folds away, and one of texts may be searched."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
     folded: bool = False
+    searchable: bool = False
     kind: str = "table"
 
 
@@ -72,16 +85,58 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing as SVG text, and the name of the same drawing as a file beside the report."""
+    """A drawing as SVG text, and in words what is to be seen."""
 
     title: str
     svg: str
-    file: str = ""
+    alternative: str = ""
     note: str = ""
     kind: str = "figure"
 
 
-Block = Verdict | Facts | Table | Heatmap | Figure
+@dataclass(frozen=True)
+class Diagram:
+    """A drawing that GitHub makes of Mermaid code; texts in it are those of `mermaid_text`."""
+
+    title: str
+    code: str
+    kind: str = "diagram"
+
+
+@dataclass(frozen=True)
+class Log:
+    """Lines of a program's output."""
+
+    title: str
+    lines: Sequence[str]
+    folded: bool = True
+    kind: str = "log"
+
+
+@dataclass(frozen=True)
+class Links:
+    """Places to go on from here: name and URL, or whatever else tells the place."""
+
+    items: Sequence[tuple[str, str]]
+    kind: str = "links"
+
+
+Block = Verdict | Facts | Table | Heatmap | Figure | Diagram | Log | Links
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks that are shown or left out together.
+
+    Attributes:
+        name: What a reader is told is missing.
+        blocks: Its blocks, in order.
+        rank: 0 for what is never left out; the largest goes first.
+    """
+
+    name: str
+    blocks: Sequence[Block]
+    rank: int
 
 
 def render_html(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
@@ -91,7 +146,23 @@ def render_html(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
 
 def render_markdown(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
     """Return the same report as GitHub-flavoured Markdown; drawings are left to the HTML page."""
-    return _template("md").render(title=title, subtitle=subtitle, blocks=blocks)
+    return render_sections(title, subtitle, [Section("", blocks, 0)], LONGEST_MARKDOWN)
+
+
+def render_sections(title: str, subtitle: str, sections: Sequence[Section], longest: int) -> str:
+    """Return a report in Markdown of at most ``longest`` bytes, without the sections that do not fit, which are named.
+
+    Sections of rank 0 stay even when they alone are longer.
+    """
+    left_out: list[Section] = []
+    while True:
+        blocks = [block for section in sections if section not in left_out for block in section.blocks]
+        names = ", ".join(section.name for section in sections if section in left_out)
+        text = _template("md").render(title=title, subtitle=subtitle, blocks=blocks, left_out=names)
+        rest = [section for section in sections if section.rank and section not in left_out]
+        if len(text.encode()) <= longest or not rest:
+            return text
+        left_out.append(max(rest, key=lambda section: section.rank))
 
 
 @cache
@@ -106,7 +177,8 @@ def _template(suffix: str) -> "Template":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(cell=format_cell, markdown=_markdown_cell, numeric=_is_numeric)
+    environment.filters.update(cell=format_cell, numeric=_is_numeric, anchor=_anchor)
+    environment.filters.update(markdown=_markdown_cell, fenced=fenced, link=link)
     return environment.get_template(f"report.{suffix}.j2")
 
 
@@ -126,11 +198,17 @@ def format_bytes(size: float) -> str:
     return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
-def _markdown_cell(value: Cell) -> str:
-    text = format_cell(value)
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+def mermaid_text(text: object) -> str:
+    """Return a text as a label in Mermaid code may hold it."""
+    return " ".join(re.sub(r"[^\w .,:%+/-]", " ", visible(str(text), 60)).split())
+
+
+def _markdown_cell(value: Cell, longest: int = LONGEST) -> str:
+    return inline(format_cell(value), longest)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _is_numeric(value: Cell) -> bool:

@@ -31,9 +31,19 @@ def confidence_blocks(evaluation: Mapping[str, Any], names: Mapping[str, str], k
     )
     return [
         Table("Calibration", columns, rows, note),
-        Figure("Probabilities", plots.to_svg(confidence_figure(evaluation)), file="confidence.png", note=drawing_note),
+        Figure("Probabilities", plots.to_svg(confidence_figure(evaluation)), _in_words(evaluation), drawing_note),
         _targets(evaluation, kind),
     ]
+
+
+def _in_words(evaluation: Mapping[str, Any]) -> str:
+    """Return what the drawing shows."""
+    bins = ", ".join(
+        f"{entry['confidence']:.2f}: {entry['accuracy']:.2f}" for entry in evaluation["reliability"]["calibrated"]
+    )
+    curve = evaluation["reject_option"]["curve"]
+    some = ", ".join(f"{p['coverage']:.0%}: {p['accuracy']:.1%}" for p in curve[:: max(1, len(curve) // 5)])
+    return f"Accuracy by mean probability: {bins}. Accuracy by share of the rows answered: {some}."
 
 
 def confidence_figure(evaluation: Mapping[str, Any]) -> "figure.Figure":

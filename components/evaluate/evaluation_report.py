@@ -31,7 +31,7 @@ VARIANT_NAMES = {
     "onnx_fp32": "ONNX fp32 again",
 }
 METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
-MISTAKES_SHOWN = 50
+MISTAKES_SHOWN, MISTAKES_OPEN, LONGEST_TEXT = 300, 20, 500
 
 
 def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
@@ -56,18 +56,19 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[Block]:
                 ("one text, median", f"{judged['latency_ms_p50']:.2f} ms"),
             ]
         ),
+        *_champion(evaluation["champion"], kind),
         _comparison(evaluation),
         Figure(
             "Quality, size and speed",
             plots.to_svg(size_and_speed(evaluation["variants"])),
-            file="variants.png",
-            note="Raw text in, label out, tokenising included, on the CPUs of this run.",
+            "The table of the variants holds these figures.",
+            "Raw text in, label out, tokenising included, on the CPUs of this run.",
         ),
-        *_champion(evaluation["champion"], kind),
-        *confidence_blocks(evaluation, variant_names(evaluation), kind),
         _classes(evaluation, kind),
-        Heatmap(f"Confusion matrix of the {kind} model", labels, matrix),
+        Heatmap(f"Confusion matrix, {kind}", labels, matrix),
         _mistakes(evaluation["mistakes"], kind),
+        _curves(evaluation, kind),
+        *confidence_blocks(evaluation, variant_names(evaluation), kind),
     ]
 
 
@@ -153,10 +154,32 @@ def _classes(evaluation: Mapping[str, Any], kind: str) -> Table:
 
 
 def _mistakes(mistakes: Sequence[Mapping[str, Any]], kind: str) -> Table:
-    rows = [(m["text"], m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]]
+    rows = [
+        (_shortened(m["text"]), m["label"], m["predicted"], Share(m["probability"])) for m in mistakes[:MISTAKES_SHOWN]
+    ]
     note = f"The {len(rows)} most confident of {len(mistakes)}." if len(mistakes) > len(rows) else ""
-    title = f"Misclassified texts, {kind}: {len(mistakes)}"
-    return Table(title, ("text", "true", "predicted", "probability"), rows, note, folded=True)
+    columns, folded = ("text", "true", "predicted", "probability"), len(rows) > MISTAKES_OPEN
+    return Table(f"Misclassified texts, {kind}: {len(mistakes)}", columns, rows, note, folded, searchable=True)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+def _curves(evaluation: Mapping[str, Any], kind: str) -> Figure:
+    """Return how well the probabilities rank all (text, class) pairs, and how the times of single texts vary."""
+    pr, roc = evaluation["precision_recall"], evaluation["roc"]
+    times = {VARIANT_NAMES[name]: ms for name, ms in evaluation["latency_ms"].items()}
+    drawing = plots.ranking(
+        list(zip(pr["recall"], pr["precision"], strict=True)),
+        list(zip(roc["false_positive"], roc["true_positive"], strict=True)),
+        {name: list(zip(ms, np.linspace(0, 1, len(ms)), strict=True)) for name, ms in times.items()},
+    )
+    medians = ", ".join(f"{name} {ms[len(ms) // 2]:.2f} ms" for name, ms in times.items())
+    area = float(np.trapezoid(roc["true_positive"], roc["false_positive"]))
+    note = f"Left and middle: {kind}, over all pairs of text and class. Right: single texts in order of time."
+    words = f"Area under the ROC {area:.4f}. Median time of one text: {medians}."
+    return Figure("Precision and recall, ROC, latency", plots.to_svg(drawing), words, f"{words} {note}")
 
 
 def mistakes(

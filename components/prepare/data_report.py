@@ -67,7 +67,7 @@ def data_report(
         ),
         Figure(
             "Text length",
-            plots.to_svg(plots.curves({"tokens per text": {"texts": histogram}}, "tokens")),
+            plots.to_svg(plots.curves({"tokens per text": {"texts": histogram}}, ["tokens"])),
             note=f"Longest {max(tokens)} tokens, mean {mean:.1f}; {truncated} texts were cut.",
         ),
     ]

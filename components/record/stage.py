@@ -13,11 +13,17 @@ from kfp_textclf.components.common.object_store import open_store
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 
 
-def record(evaluation: str, report: str, summary: str, *, publish_to: str, run_id: str) -> str:
-    """Copy an evaluation's results to ``runs/<run_id>/`` of a store; ``metrics.json`` last, with what the data were.
+def record(
+    evaluation: str, model: str, comparison: str, report: str, summary: str, *, publish_to: str, run_id: str
+) -> str:
+    """Copy an evaluation's results to ``runs/<run_id>/`` of a store.
+
+    ``metrics.json`` goes last, with what the data were, how they differ from the champion's, and the training's log.
 
     Args:
         evaluation: Directory of an evaluation.
+        model: Directory of the model that was trained.
+        comparison: Directory of the comparison with the champion's data.
         report: Its page.
         summary: Its Markdown.
         publish_to: ``file://`` or ``s3://`` URI of the model store.
@@ -27,7 +33,7 @@ def record(evaluation: str, report: str, summary: str, *, publish_to: str, run_i
         URI of ``metrics.json``.
 
     Raises:
-        UserError: The evaluation is damaged, or the store cannot be written.
+        UserError: An input is damaged, or the store cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id):
         raise UserError(f"run_id={run_id!r}: is not an id of letters, digits, points and dashes")
@@ -35,6 +41,8 @@ def record(evaluation: str, report: str, summary: str, *, publish_to: str, run_i
     content = read_json(source / METRICS)
     if (source / PROFILE).is_file():
         content["dataset"] = _dataset(read_json(source / PROFILE))
+    content["data_changes"] = read_json(verified(comparison) / "comparison.json")
+    content["training"] = read_json(verified(model) / "training.json")
     store = open_store(publish_to, "publish_to")
     files = {PREDICTIONS: source / PREDICTIONS, "report.html": Path(report), "report.md": Path(summary)}
     for name, file in files.items():

@@ -44,6 +44,6 @@ def pin(path: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root="runs/count-labels")
-        print(pipeline(dataset_pin=pin(Path(sys.argv[1])), **dict(arg.split("=") for arg in sys.argv[2:])).output)
+        print(pipeline(dataset_pin=pin(Path(sys.argv[1]))).output)
     else:
         compiler.Compiler().compile(pipeline, "count_labels.yaml")

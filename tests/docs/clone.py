@@ -63,6 +63,6 @@ def run(command: str, directory: Path, environment: dict[str, str]) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )

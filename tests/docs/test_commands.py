@@ -28,10 +28,11 @@ def test_a_command_that_is_not_one_is_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", documents(CHECKOUT), ids=lambda path: path.name)
-def test_blocks_have_a_language_and_hold_what_it_says(path: Path):
+def test_blocks_have_a_language_and_hold_what_it_says(path: Path, monkeypatch: pytest.MonkeyPatch):
     for block in blocks(path):
         assert block.language, f"{path.name}:{block.line}: a block without a language"
         if block.language == "yaml":
             yaml.safe_load(block.text)
         elif block.language == "python":
-            compile(block.text, f"{path.name}:{block.line}", "exec")
+            monkeypatch.chdir(CHECKOUT)
+            exec(compile(block.text, f"{path.name}:{block.line}", "exec"), {})

@@ -53,8 +53,8 @@ def checkout(project: SimpleNamespace, s3_uri: str) -> SimpleNamespace:
     return SimpleNamespace(root=project.root, data=project.data, store=store, uri=s3_uri, submit=submit)
 
 
-def evaluated(directory: Path) -> tuple[str, str, str]:
-    """Write what an evaluation leaves: the artifact, its page and its summary."""
+def evaluated(directory: Path) -> tuple[str, ...]:
+    """Write what the record of a run is made from: evaluation, model, comparison of the data, page and summary."""
     import json
 
     metrics = {"verdict": "promote", "reason": "better", "rows": 1, "variants": {"onnx_int8": FIGURES}}
@@ -66,9 +66,11 @@ def evaluated(directory: Path) -> tuple[str, str, str]:
     answers = "text_hash,actual,predicted,probability\n0011223344556677,a,a,0.9\n"
     files = {"metrics.json": json.dumps(metrics), "profile.json": json.dumps(profile), "predictions.csv": answers}
     artifact(directory / "evaluation", files)
+    artifact(directory / "model", {"training.json": '{"log": []}'})
+    artifact(directory / "comparison", {"comparison.json": '{"champion": ""}'})
     for name in ("report.html", "report.md"):
         (directory / name).write_text("# Evaluation")
-    return str(directory / "evaluation"), str(directory / "report.html"), str(directory / "report.md")
+    return tuple(str(directory / name) for name in ("evaluation", "model", "comparison", "report.html", "report.md"))
 
 
 def refused(done: SimpleNamespace, *parts: str) -> None:
