@@ -95,6 +95,10 @@ def labelled(runner: Runner, url: str, repository: str = "acme/texts", **variabl
     return Trigger("pull_request", pull_request(runner.origin, "Train less"), event, {"KFP_ENDPOINT": url, **variables})
 
 
+def watermark(title: str) -> str:
+    return f'![](https://cml.dev/watermark.png#abc "CML watermark {title}")'
+
+
 def results(jobs: dict[str, Job]) -> dict[str, str]:
     return {name: job.result for name, job in jobs.items()}
 
@@ -124,13 +128,14 @@ def test_a_worse_model_of_a_pull_request_by_cml(
     server = cluster("SUCCEEDED", ALL_SUCCEEDED, evaluations.worse)
     sha256 = hashlib.sha256((STUBS / "cml-linux-x64").read_bytes()).hexdigest()
     api.comment(7, "Let us see")
-    trigger = labelled(project, server.url, CML_SHA256=sha256)
-    for _ in range(2):
-        jobs = project.run("train", trigger)
-        assert jobs["train"].result == jobs["report"].result == "success", jobs["train"].log + jobs["report"].log
-        (comment,) = api.posted(7)
-        assert "**Reject, significantly worse against the champion**" in comment
-        assert 'CML watermark train")' in comment
+    api.comment(7, f"The run before\n\n{watermark('train')}", "github-actions[bot]")
+    api.comment(7, f"Another workflow\n\n{watermark('ci')}", "github-actions[bot]")
+    jobs = project.run("train", labelled(project, server.url, CML_SHA256=sha256))
+    assert jobs["train"].result == jobs["report"].result == "success", jobs["train"].log + jobs["report"].log
+    comment, other = api.posted(7)
+    assert "**Reject, significantly worse against the champion**" in comment
+    assert 'CML watermark train")' in comment
+    assert "Another workflow" in other
     builds = [call for call in project.recorded() if call[:3] == ["docker", "buildx", "build"]]
     assert [next(a for a in call if a.startswith("--target=")) for call in builds] == [f"--target={t}" for t in TARGETS]
     assert all({"--push", "--provenance=mode=max", "--sbom=true"} <= set(call) for call in builds)
