@@ -118,7 +118,7 @@ def test_a_better_model(project: Runner, api: GitHub, cluster, evaluations: Simp
     assert "**Promote, significantly better against the champion**" in comment
     assert evaluations.champion.rpartition("/")[2] in comment
     assert f"{server.url}/#/runs/details/{run['run_id']}" in comment
-    assert "Matthews" in comment
+    assert "| MCC | 1.0000 | 0.0000 | +1.0000 |" in comment
     assert comment.partition("\n")[2].strip() == jobs["report"].summary.strip()
 
 
