@@ -33,8 +33,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with three significant digits, large ones with all of theirs."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """Return a figure with four significant digits, large ones with all of theirs."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def row_table(ratios: Mapping[str, Mapping[str, Any]], words: Mapping[str, Mapping[str, str]]) -> str:
@@ -90,7 +90,7 @@ def draw(plot: Mapping[str, Any]) -> str:
         title: {name: [(float(x), float(y)) for x, y in points] for name, points in lines.items()}
         for title, lines in plot["panels"].items()
     }
-    figure = plots.curves(panels, plot["x"])
+    figure = plots.curves(panels, [plot["x"]] * len(panels))
     if plot.get("log"):
         for axis in figure.axes:
             axis.set(xscale="log", yscale="log")
@@ -111,7 +111,8 @@ def overview(ratios: Mapping[str, Mapping[str, Any]]) -> str:
     path = DOCS / ASSETS / "overview.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(plots.to_svg(figure), encoding="utf-8")
-    return f"{sum(met)} of {len(met)} targets are met.\n\n![ratio over target]({ASSETS}/{path.name})"
+    counted = f"{sum(met)} of the {len(met)} targets that were measured are met."
+    return f"{counted}\n\n![ratio over target]({ASSETS}/{path.name})"
 
 
 def _listed(notes: Any) -> list[Any]:
@@ -122,9 +123,10 @@ def main() -> None:
     """Write the page."""
     ratios = measure.load(measure.RATIOS)
     parts = [INTRODUCTION, *([overview(ratios)] if ratios else [])]
-    for script in ORDER:
-        if result := measure.load(f"{script}.json"):
-            parts.append(section(script, ratios, result))
+    results = {script: measure.load(f"{script}.json") for script in ORDER}
+    if missing := [script for script, result in results.items() if not result.get("rows")]:
+        parts.append(f"Not measured here yet: {', '.join(missing)}. `make bench ONLY=NAME` measures their rows.")
+    parts += [section(script, ratios, result) for script, result in results.items() if result]
     text = "\n\n".join(part.strip() for part in parts) + "\n"
     (DOCS / "performance.md").write_text(text, encoding="utf-8")
 

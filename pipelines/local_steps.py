@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 HEAVY = ("train_classifier", "train_candidate", "export_onnx", "evaluate_model")  # functions of components
 LIBRARIES = (  # of the heavy steps
@@ -60,7 +61,7 @@ def run_step(full_command: Sequence[str], env_vars: Mapping[str, str] | None = N
     os.environ[RUNTIME] = "true"
     forkserver.ensure_running()
     del os.environ[RUNTIME]
-    context = multiprocessing.get_context("forkserver" if heavy else "fork")
+    context: Any = multiprocessing.get_context("forkserver" if heavy else "fork")
     step = context.Process(target=_execute, args=(source, arguments, dict(env_vars or {})))
     step.start()
     step.join()

@@ -19,6 +19,8 @@ from kfp_stand_in import Behaviour, Moment, StandIn, Task, stand_in
 from kfp_textclf.components.publish.stage import publish
 from kfp_textclf.components.record.stage import record
 
+OUTPUTS = ("trained", "comparison", "report.html", "report.md")  # of the run's steps, beside its evaluation
+
 
 def play(server: StandIn, course: dict[str, Any], runs: Path) -> None:
     """Let each run that is created be recorded, as its steps would have done."""
@@ -31,8 +33,8 @@ def play(server: StandIn, course: dict[str, Any], runs: Path) -> None:
         if evaluation := course.get("evaluation"):
             if course["model"] and parameters["publish_promoted"]:
                 publish(course["model"], evaluation, f"{runs}-published", publish_to=parameters["publish_to"])
-            files = [str(Path(evaluation).with_name(name)) for name in ("report.html", "report.md")]
-            record(evaluation, *files, publish_to=parameters["publish_to"], run_id=run["run_id"])
+            outputs = [str(Path(evaluation).with_name(name)) for name in OUTPUTS]
+            record(evaluation, *outputs, publish_to=parameters["publish_to"], run_id=run["run_id"])
         return run
 
     server.create_run = create_run  # type: ignore[method-assign]

@@ -57,6 +57,7 @@ def runner(origin: Path, api: GitHub, tmp_path: Path) -> Runner:
 @pytest.fixture(scope="session")
 def evaluations(tiny_model: Path, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A model store in S3 whose champion is a poor model, and real evaluations of a better and of a worse model."""
+    from kfp_textclf.components.compare.stage import compare
     from kfp_textclf.components.evaluate.gate import GateSettings
     from kfp_textclf.components.evaluate.stage import evaluate
     from kfp_textclf.components.export.stage import export
@@ -81,6 +82,8 @@ def evaluations(tiny_model: Path, s3_server: S3Server, tmp_path_factory: pytest.
         output = place / name / "evaluation"
         onnx, int8 = str(place / f"{model}-onnx"), str(place / f"{model}-int8")
         done = evaluate(data, onnx, int8, str(output), champion_uri=champion, settings=lenient)
+        compare(data, str(place / name / "comparison"), champion_uri=champion)
+        (place / name / "trained").symlink_to(place / model)
         (place / name / "report.html").write_text(done.report_html)
         (place / name / "report.md").write_text(done.report_markdown)
         return output
