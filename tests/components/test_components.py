@@ -173,4 +173,4 @@ def test_reports_are_whole_pages(outputs: SimpleNamespace, stage: str) -> None:
 
 
 def test_summary_is_markdown(outputs: SimpleNamespace) -> None:
-    assert Path(outputs.summary.path).read_text(encoding="utf-8").startswith("# Evaluation")
+    assert Path(outputs.summary.path).read_text(encoding="utf-8").startswith("## Evaluation")
