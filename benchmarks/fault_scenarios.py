@@ -231,8 +231,12 @@ def differences(directory: Path, truth: Mapping[str, bytes]) -> Iterator[str]:
         path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
     }
     manifest = json.loads(files.pop(MANIFEST, b'{"files": {}}'))
-    listed = {name: (entry["sha256"], entry["size"]) for name, entry in manifest["files"].items()}
-    actual = {name: (hashlib.sha256(content).hexdigest(), len(content)) for name, content in truth.items()}
+    hashes = {name: "md5" if "md5" in entry else "sha256" for name, entry in manifest["files"].items()}
+    listed = {name: (entry[hashes[name]], entry["size"]) for name, entry in manifest["files"].items()}
+    actual = {
+        name: (hashlib.new(hashes.get(name, "sha256"), content).hexdigest(), len(content))  # md5 pins raw data
+        for name, content in truth.items()
+    }
     if files != truth or listed != actual:
         yield f"{directory} holds {sorted(files)}, which differ from the truth or from the manifest"
 
