@@ -32,6 +32,10 @@ def label(*command: str) -> str:
     return done.stdout.splitlines()[-1].split("\t")[0]
 
 
+def _timed(command: list[str]) -> None:
+    label(*command)
+
+
 def main() -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -41,8 +45,8 @@ def main() -> None:
     ours = [str(Path(sys.executable).parent / "kfp-textclf"), "predict", model, TEXT]
     theirs = [str(BASELINE), torch_model, TEXT]
     same = label(*ours) == label(*theirs)
-    ways = {"ours": lambda: label(*ours) and None, "transformers": lambda: label(*theirs) and None}
-    figures = measure.interleaved(ways, rounds)
+    ways = {"ours": ours, "transformers": theirs}
+    figures = measure.interleaved({name: lambda way=way: _timed(way) for name, way in ways.items()}, rounds)
     pieces = {name: lambda code=code: label_of_code(code) for name, code in PIECES.items()}
     parts = measure.interleaved(pieces, rounds)
     a, b, floor = figures["ours"].median, figures["transformers"].median, parts["numpy, onnxruntime, tokenizers"].median

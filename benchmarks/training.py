@@ -103,7 +103,7 @@ def peak(precision: str) -> Callable[[], float]:
         best = float("inf")
         for _ in range(20):
             started = time.perf_counter()
-            matrix @ matrix
+            _ = matrix @ matrix
             best = min(best, time.perf_counter() - started)
         return 2 * SIDE**3 / best
 
@@ -197,9 +197,9 @@ def whole_step(way: str, dataset: str, output: str) -> None:
         train(dataset, output, base_model=work.MINILM, settings=TrainSettings(epochs=1), checkpoint_uri=uri)
         return
     labels = json.loads((Path(dataset) / "labels.json").read_text(encoding="utf-8"))
-    splits = (_read_split(Path(dataset), split, labels) for split in ("train", "validation"))
+    training, validation = (_read_split(Path(dataset), split, labels) for split in ("train", "validation"))
     base = resolve_base_model(work.MINILM)
-    baselines.run(getattr(baselines, way), base, len(labels), *splits, Path(output))
+    baselines.run(getattr(baselines, way), base, len(labels), training, validation, Path(output))
 
 
 def subset(count: int, directory: Path) -> Path:

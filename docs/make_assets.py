@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page  # pyright: ignore[reportMissingImports]  (installed by make docs-assets)
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "docs" / "assets"
@@ -43,7 +43,7 @@ HIDE = """texts => {
 
 def main() -> None:
     """Run the pipeline on the sample and on ATIS, and draw what they show."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--report", type=Path, help="Report of a run on ATIS, in place of a new run.")
     report = parser.parse_args().report
     if missing := [path for path in ATIS if not path.exists()]:
@@ -106,7 +106,7 @@ def corpus(files: Collection[Path]) -> list[str]:
 
 def screenshots(report: Path, texts: Collection[str]) -> None:
     """Write a screenshot of a report for every shot, without the parts that show one of the texts."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
 
     installed = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:

@@ -119,7 +119,7 @@ def _failure(record: RunRecord) -> list[Block]:
     """Return the last lines of what failed, and what to do."""
     step = record.failed_step or (record.steps[-1].name if record.steps else "")
     own = next((lines for name, lines in record.logs.items() if step and name.endswith(f"-{step}")), [])
-    lines = (own or record.error.splitlines() or next(reversed(record.logs.values()), []))[-LAST_LINES:]
+    lines = (own or record.error.splitlines() or [[], *record.logs.values()][-1])[-LAST_LINES:]
     blocks: list[Block] = [Log(f"Last lines of {step or 'the run'}", lines, folded=False)] if lines else []
     if record.state != CANCELED:
         what = advice([*lines, *record.error.splitlines()], on_cluster="link" in record.content)

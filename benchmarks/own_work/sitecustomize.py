@@ -12,7 +12,7 @@ import re
 import time
 
 STAGE = re.compile(r"kfp_textclf\.components\.(\w+)\.stage")
-_find_and_load = bootstrap._find_and_load
+_find_and_load = bootstrap._find_and_load  # type: ignore[attr-defined]
 _depth, _seconds, _wrapped = 0, 0.0, set()
 
 
@@ -49,4 +49,4 @@ def _timed(stage, function):
 
 
 if os.environ.get("OWN_WORK"):
-    bootstrap._find_and_load = _timed_import
+    bootstrap._find_and_load = _timed_import  # type: ignore[attr-defined]

@@ -90,13 +90,15 @@ def evaluate(
     measured = measure_variants(verified(onnx), verified(onnx_int8), labels, test)
     baselines = measure_baselines(read_rows(data, ["train", "validation"]), test, labels)
     settings = settings or GateSettings()
-    for shipped in measured.by_preference(settings.prefer):
+    order = measured.by_preference(settings.prefer)
+    while True:
+        shipped = order.pop(0)
         answers, champion = measured.answers[shipped], None
         if champion_uri:
             champion = measure_champion(champion_uri, labels, test, answers.probabilities.argmax(axis=1))
         difference = champion.comparison.metrics[METRIC] if champion else None
         decision = judge(measured.variants, baselines, difference, settings, shipped)
-        if decision.verdict == "promote":
+        if decision.verdict == "promote" or not order:
             break
     roc = micro_roc(measured.truth, answers.probabilities)
     precision, recall = micro_precision_recall(measured.truth, answers.probabilities)

@@ -94,7 +94,7 @@ def quantise_int4(model: "onnx.ModelProto") -> "onnx.ModelProto":
     with _quiet(), np.errstate(invalid="ignore", divide="ignore"):  # blocks that are all zero
         quantiser = MatMulNBitsQuantizer(graph, algo_config=settings)
         quantiser.process()
-    quantised = quantiser.model.model
+    quantised = quantiser.model.model  # pyright: ignore[reportAttributeAccessIssue]
     share_weights(quantised)
     return _checked(quantised, "int4")
 

@@ -73,5 +73,5 @@ def _logits(graph: "onnx.ModelProto", encoder: TextEncoder, texts: Sequence[str]
     result = np.empty((len(texts), len(encoder.labels)), dtype=np.float32)
     encoded = encoder.encode(texts)
     for rows in encoded.batches():
-        result[rows] = session.run(["logits"], encoded.padded(rows))[0]
+        result[rows] = np.asarray(session.run(["logits"], encoded.padded(rows))[0])
     return result

@@ -225,4 +225,4 @@ def _array(tensor: "onnx.TensorProto") -> NDArray[Any]:
 
 
 def _digest(array: NDArray[Any]) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()

