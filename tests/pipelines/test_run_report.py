@@ -230,9 +230,16 @@ def test_run_that_was_refused_leaves_enough_for_a_report(project: SimpleNamespac
     assert "this run has not ended well, it is FAILED" in compared.err
 
 
+def heed_interruption() -> None:
+    """Undo what a shell does to the processes that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_run_that_was_interrupted_leaves_enough_for_a_report(project: SimpleNamespace) -> None:
     command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "run", "--set", "train.epochs=500"]
-    with subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, cwd=project.root, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interruption
+    ) as running:
         assert running.stderr
         for line in running.stderr:
             if "train-classifier" in line:

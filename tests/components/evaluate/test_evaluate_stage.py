@@ -252,7 +252,7 @@ def test_first_variant_that_passes_is_chosen(judged, exported: SimpleNamespace, 
     assert content["shipped"] == "onnx_fp32"
     assert np.array_equal(content["confusion_matrix"], result.confusion_matrix)
     assert np.trace(result.confusion_matrix) > sum(map(sum, result.confusion_matrix)) / 3
-    assert "Confusion matrix of the fp32 model" in result.report_html
+    assert "Confusion matrix, fp32" in result.report_html
     published = publish(str(model), str(tmp_path / "out"), str(tmp_path / "published"), publish_to=tmp_path.as_uri())
     version = open_version(published.uri)
     assert (version / "model.onnx").read_bytes() == larger["fp32/model.onnx"]
