@@ -71,8 +71,8 @@ class Published(Scenario):
         """Write what a publisher starts from; return the version that it will publish."""
         self._model(number)
         with atomic_directory(self.place.directory / f"evaluation-{number}", "test") as target:
-            figures = {"verdict": "promote", "labels": ["a", "b"], "rows": 10, "variants": {"onnx_int8": METRICS}}
-            figures |= {"shipped": "onnx_int8"}
+            variants = {"shipped": "onnx_int8", "variants": {"onnx_int8": METRICS}}
+            figures = {"verdict": "promote", "labels": ["a", "b"], "rows": 10, **variants}
             write_json(target / "metrics.json", {**figures, "champion": None})
         elsewhere = self.place.directory / f"elsewhere-{number}"
         version = self.publish(self.place.directory, number, elsewhere.as_uri(), "there").version
