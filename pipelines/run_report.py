@@ -1,5 +1,6 @@
 """``kfp-textclf report``: a run for the people who review a pull request, in Markdown that GitHub shows."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -249,16 +250,20 @@ def _steps(record: RunRecord) -> list[Block]:
 
 
 def _places(record: RunRecord) -> list[Block]:
-    """Return where to look on: the dashboard, W&B, and what was published."""
+    """Return where to look on: the dashboard, W&B or how to get it there, and what was published."""
     content = record.content
     items = [("KFP run", str(content["link"]))] if content.get("link") else []
-    for step, tracking in (content.get("tracking") or {}).items():
-        if tracking.get("url"):
-            items.append((f"W&B, {step}", str(tracking["url"])))
+    tracking = content.get("tracking") or {}
+    items += [(f"W&B, {step}", str(tracked["url"])) for step, tracked in tracking.items() if tracked.get("url")]
     published = content.get("published")
     if published:
         items.append((f"Published as version {published['version']}", str(published["uri"])))
-    return [Links(items)] if items else []
+    blocks: list[Block] = [Links(items)] if items else []
+    offline = [str(tracked["directory"]) for tracked in tracking.values() if tracked.get("directory")]
+    if offline and all(map(os.path.isdir, offline)):
+        where = os.path.relpath(os.path.commonpath(offline))
+        blocks.append(Facts([("W&B", f"tracked offline; to send it: kfp-textclf track sync {where}")]))
+    return blocks
 
 
 def _parameters(content: Mapping[str, Any]) -> list[Block]:

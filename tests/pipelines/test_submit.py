@@ -18,6 +18,7 @@ from support import one_line_error, read
 from kfp_textclf.pipelines import cluster
 from kfp_textclf.pipelines.run_pods import USER_ERROR
 
+MOVING = "latest"
 SUCCEEDED = Moment("SUCCEEDED", [Task("first-step", "SUCCEEDED"), Task("second-step", "SUCCEEDED")])
 RUNNING = Moment("RUNNING", [Task("first-step", "RUNNING")])
 Submit = Callable[..., SimpleNamespace]
@@ -400,7 +401,7 @@ def test_pod_in_the_cluster_finds_server_and_token(monkeypatch: pytest.MonkeyPat
         (lambda spec: spec.update(surprise=1), ("is no compiled pipeline",)),
         (lambda spec: spec["components"].pop("comp-first-step"), ("'comp-first-step', which it lacks",)),
         (lambda spec: image(spec, "registry:5000/mine"), ("image registry:5000/mine has no fixed tag",)),
-        (lambda spec: image(spec, "mine:latest"), ("image mine:latest has no fixed tag",)),
+        (lambda spec: image(spec, f"mine:{MOVING}"), (f"image mine:{MOVING} has no fixed tag",)),
     ],
 )
 def test_broken_pipeline_is_refused_here(submit: Submit, package: Path, tmp_path: Path, change, parts) -> None:
