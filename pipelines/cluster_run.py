@@ -73,21 +73,23 @@ def _also_to(log: TextIO) -> Callable[[str], None]:
     return say_and_keep
 
 
-def _spent(status: RunStatus, submission: Submission) -> dict[str, dict[str, Any]]:
-    """Return state, time and estimated cost of every step; a GPU is known by the label of its pool."""
+def _spent(status: RunStatus, submission: Submission) -> list[dict[str, Any]]:
+    """Return state, time and estimated cost of every step, a GPU known by the label of its pool."""
     prices = Prices.parse(submission.arguments.get("prices") or {})
     resources = submission.package.resources(submission.arguments)
     labels = (submission.arguments.get("node_selector") or {}).values()
     gpu = next((label for label in map(str, labels) if prices.has(label)), "")
-    spent = {}
+    spent = []
     for step in status.steps:
         cores, gpus = resources[step.name]
         used = usage(step.seconds, prices, [gpu] * gpus, cores)
-        spent[step.name] = {"state": step.state, "seconds": step.seconds, **used}
+        spent.append({"name": step.name, "state": step.state, "seconds": step.seconds, **used})
     return spent
 
 
-def _conclude(status: RunStatus, record: dict[str, Any], steps: dict[str, Any], directory: Path, link: str) -> int:
+def _conclude(
+    status: RunStatus, record: dict[str, Any], steps: list[dict[str, Any]], directory: Path, link: str
+) -> int:
     step = status.failed_step
     if status.state != SUCCEEDED:
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)

@@ -107,9 +107,7 @@ def read_record(directory: Path) -> RunRecord:
 
 
 def _steps(recorded: Any) -> Sequence[RecordedStep]:
-    """Return the steps as a run on this machine lists them, or one on a cluster by their names."""
-    if isinstance(recorded, dict):
-        recorded = [{"name": name, **step} for name, step in recorded.items() if isinstance(step, dict)]
+    """Return the steps that are listed, as far as they can be understood."""
     steps = []
     for step in recorded if isinstance(recorded, list) else ():
         if isinstance(step, dict) and "name" in step:

@@ -56,6 +56,11 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def step_states(metrics: Mapping) -> list[tuple[str, str]]:
+    """Return name and state of each step that a ``metrics.json`` lists."""
+    return [(step["name"], step["state"]) for step in metrics["steps"]]
+
+
 def md5(content: bytes) -> str:
     """Return the md5 of some bytes."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -101,7 +101,7 @@ FAILED: dict[str, Any] = {
 CLUSTER = {
     **FAILED,
     "link": "https://kfp.example/#/runs/details/r1",
-    "steps": {"train-classifier": {"state": "FAILED"}},
+    "steps": [{"name": "train-classifier", "state": "FAILED"}],
 }
 
 

@@ -105,8 +105,9 @@ def test_run_is_submitted_and_its_result_fetched(checkout: SimpleNamespace, tmp_
     metrics = read(directory / "metrics.json")
     assert (metrics["state"], metrics["variants"]["onnx_int8"]) == ("SUCCEEDED", FIGURES)
     assert metrics["dataset"]["classes"] == 2
-    assert set(metrics["steps"]) == set(STEPS)
-    assert {"seconds", "energy_wh", "cost"} <= set(metrics["steps"]["train-classifier"])
+    steps = {step["name"]: step for step in metrics["steps"]}
+    assert set(steps) == set(STEPS)
+    assert {"seconds", "energy_wh", "cost"} <= set(steps["train-classifier"])
     assert {path.name for path in directory.iterdir()} >= {"predictions.csv", "report.html", "report.md"}
     command = [sys.executable, "-m", "kfp_textclf.pipelines.cli", "compare", f"kfp:{run['run_id']}", run["run_id"]]
     compared = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, check=False)
