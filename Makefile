@@ -124,7 +124,7 @@ bench-ingest: $(READY) ## Measure ingest from S3 beside boto3 alone [MEGABYTES=1
 	@$(BIN)/python benchmarks/ingest.py $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(PAIRS),--pairs $(PAIRS))
 
 docs-assets: $(READY) ## Make the pictures of the documentation from runs on the sample and on ATIS
-	@$(BIN)/pip install --quiet --constraint constraints.txt playwright
+	@.ci/browser
 	@$(BIN)/python docs/make_assets.py
 
 manifests: $(READY) ## Render and check the Kubernetes manifests [CRDS=definitions of your cluster]

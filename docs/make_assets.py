@@ -16,10 +16,6 @@ import sys
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page  # pyright: ignore[reportMissingImports]  (installed by make docs-assets)
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "docs" / "assets"
@@ -33,12 +29,11 @@ SHOTS = {  # name: colour scheme, width and height in CSS pixels, pixels of the 
 }
 COLOURS = 64
 # Takes away the parts of the page that show one of the texts, and returns the texts that are still there.
-HIDE = """texts => {
+HIDE = """const texts = arguments[0];
   const shown = element => (element.textContent || "").toLowerCase();
   for (const part of document.querySelectorAll("main section, main details"))
     if (texts.some(text => shown(part).includes(text))) part.remove();
-  return texts.filter(text => shown(document.documentElement).includes(text));
-}"""
+  return texts.filter(text => shown(document.documentElement).includes(text));"""
 
 
 def main() -> None:
@@ -106,30 +101,21 @@ def corpus(files: Collection[Path]) -> list[str]:
 
 def screenshots(report: Path, texts: Collection[str]) -> None:
     """Write a screenshot of a report for every shot, without the parts that show one of the texts."""
-    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
+    from selenium import webdriver
 
-    installed = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed)
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(flag)
+    with webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
         for name, (scheme, width, height, scale) in SHOTS.items():
-            page = browser.new_page(
-                color_scheme=scheme, viewport={"width": width, "height": height}, device_scale_factor=scale
-            )
-            page.goto(report.resolve().as_uri())
-            hide(page, texts)
-            picture = page.screenshot(animations="disabled")
-            save(picture, ASSETS / f"{name}.png")
-        browser.close()
-
-
-def hide(page: "Page", texts: Collection[str]) -> None:
-    """Take away every part of a report that shows one of the texts.
-
-    Raises:
-        RuntimeError: One is still there.
-    """
-    if left := page.evaluate(HIDE, list(texts)):
-        raise RuntimeError(f"{len(left)} texts of the corpus are still on the page")
+            media = [{"name": "prefers-color-scheme", "value": scheme}]
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+            window = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+            browser.get(report.resolve().as_uri())
+            if left := browser.execute_script(HIDE, list(texts)):
+                raise RuntimeError(f"{len(left)} texts of the corpus are still on the page")
+            save(browser.get_screenshot_as_png(), ASSETS / f"{name}.png")
 
 
 def save(picture: bytes, path: Path) -> None:
