@@ -19,7 +19,6 @@ import measure
 import work
 
 SCRIPT = "training"
-SIDE = 1024  # of the square matrices of the peak
 ROWS = {"ours": 1600, "plain": 1600, "tutorial": 320}  # of the whole step; a tenth as many to validate
 LOOP_ROWS = {"ours": 480, "tutorial": 48}
 ABLATION_ROWS = 800
@@ -93,27 +92,10 @@ def loop_rate(make: Callable[[list[dict[str, Any]], Path], Any], name: str, coun
     return run
 
 
-def peak(precision: str) -> Callable[[], float]:
-    """Return a measurement: operations a second of a square matrix product."""
-    import torch
-
-    matrix = torch.ones(SIDE, SIDE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-
-    def run() -> float:
-        best = float("inf")
-        for _ in range(20):
-            started = time.perf_counter()
-            _ = matrix @ matrix
-            best = min(best, time.perf_counter() - started)
-        return 2 * SIDE**3 / best
-
-    return run
-
-
 def albert(rounds: int) -> None:
     """Measure the loop on ALBERT-base, and its share of the peak."""
     from kfp_textclf.components.train.settings import hardware_precision
-    from kfp_textclf.components.train.throughput import flops_per_token
+    from kfp_textclf.components.train.throughput import SIDE, flops_per_token, peak_flops
 
     precision = hardware_precision()
     figures = measure.interleaved(
@@ -122,7 +104,7 @@ def albert(rounds: int) -> None:
             "tutorial": loop_rate(
                 lambda rows, at: their_trainer("tutorial", "albert", rows, at), "albert", LOOP_ROWS["tutorial"]
             ),
-            "peak": peak(precision),
+            "peak": lambda: peak_flops(precision),
         },
         rounds,
         warm_up=0,
@@ -161,7 +143,7 @@ def albert(rounds: int) -> None:
         top / 1e9,
         "GFLOP/s",
         script=SCRIPT,
-        against=f"square {precision} matrix products of {SIDE} x {SIDE} in torch, measured in the same run",
+        against=f"square {precision} matrix products of {SIDE['cpu']} x {SIDE['cpu']} in torch, measured in the same run",
         limit=f"{share:.0%}; {as_theirs:.0%} if the operations that are saved were counted too",
         rest="normalisation, attention of short texts, GELU, the optimizer, the Trainer's loop, 2 % padding",
         notes=f"Measured in {precision}: bf16 is used where the CPU multiplies in it.",

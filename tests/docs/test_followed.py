@@ -111,5 +111,6 @@ def test_readme(clone: Path, environment: dict[str, str]):
 
 @pytest.mark.s3
 def test_guides(clone: Path, environment: dict[str, str]):
+    assert run("make run", clone, environment).returncode == 0  # whoever reads a guide has had the quick start
     failed = follow(documents(clone)[1:], clone, environment)
     assert not failed, "\n\n".join(failed)
