@@ -10,7 +10,6 @@ import json
 import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +142,7 @@ def albert(rounds: int) -> None:
         top / 1e9,
         "GFLOP/s",
         script=SCRIPT,
-        against=f"square {precision} matrix products of {SIDE['cpu']} x {SIDE['cpu']} in torch, measured in the same run",
+        against=f"square {precision} products, {SIDE['cpu']} x {SIDE['cpu']}, in torch, measured in the same run",
         limit=f"{share:.0%}; {as_theirs:.0%} if the operations that are saved were counted too",
         rest="normalisation, attention of short texts, GELU, the optimizer, the Trainer's loop, 2 % padding",
         notes=f"Measured in {precision}: bf16 is used where the CPU multiplies in it.",
