@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kfp_textclf.components.common.encoding import TextEncoder
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.first_token import keep_first_token
 from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.common.scoring import Classifier
 
@@ -73,6 +74,7 @@ def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":
         warnings.simplefilter(
             "ignore"
         )  # the exporter announces its successor, and traces that are meant to be constant
+        hooks = keep_first_token(model)
         torch.onnx.export(
             _LogitsOnly.of(model),
             (example, example),
@@ -83,6 +85,8 @@ def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":
             opset_version=opset,
             dynamo=False,
         )
+        for hook in hooks:
+            hook.remove()
         model.eval()  # the exporter restores the wrapper's training mode, and with it the model's
         return onnx.load(file)
 

@@ -1,19 +1,20 @@
 """The same model, computed with less work while it is fine-tuned; what is saved is the model as it came.
 
-- Of the last layer only the first token is read, by the classifier: its feed-forward part is computed for that token.
+- Of the last layer only the first token is computed as far as nothing reads the others (`keep_first_token`).
 - ``gelu_new`` is eight passes over the widest activations; torch has the same function in one.
 - Dropout masks on a CPU: torch draws one number of 64 bits an element, in one thread; 16 bits are enough.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from kfp_textclf.components.common.first_token import keep_first_token
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FIRST_TOKEN_FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "albert")  # their layers read no other way back
 STEPS_16_BIT = 2**16
 
 
@@ -29,34 +30,7 @@ def use_lean_kernels(model: "PreTrainedModel") -> None:
                 setattr(module, name, SixteenBitDropout(child.p))
         if type(getattr(module, "activation", None)) is NewGELUActivation:
             module.activation = nn.GELU(approximate="tanh")
-    if model.config.model_type in FIRST_TOKEN_FAMILIES:
-        keep_first_token(model)
-
-
-def keep_first_token(model: "PreTrainedModel") -> None:
-    """Cut what the attention of the last layer gives to the first token: of the rest nothing reaches the classifier.
-
-    A layer that is used several times, as ALBERT's is, is the last one when it is used for the last time.
-    """
-    encoder: Any = model.base_model.encoder
-    if hasattr(encoder, "layer"):
-        last, uses = encoder.layer[-1], 1
-    else:
-        last = encoder.albert_layer_groups[-1].albert_layers[-1]
-        uses = model.config.num_hidden_layers // model.config.num_hidden_groups
-    used = 0
-
-    def begin(*_: Any) -> None:
-        nonlocal used
-        used = 0
-
-    def cut(module: nn.Module, inputs: Any, outputs: Any) -> Any:
-        nonlocal used
-        used += 1
-        return (outputs[0][:, :1], *outputs[1:]) if used == uses else None
-
-    encoder.register_forward_pre_hook(begin)
-    last.attention.register_forward_hook(cut)
+    keep_first_token(model)
 
 
 class SixteenBitDropout(nn.Module):

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from architectures import SIZES, VOCABULARY, random_model
 
+from kfp_textclf.components.common.first_token import FAMILIES
 from kfp_textclf.components.export.quantisation import VARIANTS, check_size, fold_constants, unquantised_matmuls
 from kfp_textclf.components.export.shared_weights import compact, share_weights
 from kfp_textclf.components.export.torch_export import to_onnx
@@ -65,6 +66,18 @@ def test_answers_are_those_of_torch(family: SimpleNamespace, variant: str) -> No
     spread = np.ptp(np.concatenate(family.truth))
     for found, wanted in zip(answers(graph), family.truth, strict=True):
         np.testing.assert_allclose(found, wanted, atol=CLOSE[variant] * spread)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_last_feed_forward_part_computes_the_first_token_alone(name: str) -> None:
+    model = random_model(name)
+    graph = to_onnx(model, 17)
+    wide = [node.output[0] for node in graph.graph.node if node.op_type in ("Gelu", "Erf", "Tanh", "Relu")]
+    graph.graph.output.extend(onnx.ValueInfoProto(name=output) for output in wide)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = [values for values in session.run(wide, batch((2, 9))) if values.shape[-1] == 64]
+    assert [values.shape[1] for values in found] == [9] * (model.config.num_hidden_layers - 1) + [1]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_size_never_grows(family: SimpleNamespace) -> None:
