@@ -1,6 +1,7 @@
 """Read one object into a file: in parts at once, resumed where a connection broke, hashed as it arrives."""
 
 import hashlib
+import mmap
 import os
 import random
 import threading
@@ -15,10 +16,12 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.sources import Answer, Interrupted, Source, closed
 
 CHUNK = 256 << 10  # bytes read at once: they stay in the processor's cache until they are written
-PART = 32 << 20
-CONNECTIONS = 3
-AHEAD = 4  # parts that may be here or on their way without being hashed: hashing gets its share of the processor
+WINDOW = 4 << 20  # bytes hashed at once: hashing must not wait for the interpreter, which readers hold, too often
+PART = 8 * WINDOW
+CONNECTIONS = 4
+AHEAD = 6  # parts that may be here or on their way without being hashed: hashing gets its share of the processor
 ATTEMPTS = 6  # in a row that bring less than a chunk
+MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has it
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds between attempts; doubled each time
 
 Report = Callable[[int, int], None]
@@ -62,7 +65,7 @@ class Reading:
             source: The object.
             file: Descriptor of an empty file to write and read.
             limit: Bytes after which reading stops.
-            report: Called with bytes done and in all after every chunk.
+            report: Called with bytes done and in all after every window.
         """
         self.source, self.file, self.limit, self.report = source, file, limit, report
         self.tag = ""
@@ -156,6 +159,7 @@ class Reading:
                 return part.stop is None
             here += len(chunk)
             fresh = memoryview(chunk)[max(0, len(chunk) - max(0, here - part.position)) :]
+            windows = part.position // WINDOW
             while fresh:
                 written = os.pwrite(self.file, fresh, part.position)
                 part.lines += int(np.count_nonzero(np.frombuffer(fresh[:written], np.uint8) == ord("\n")))
@@ -165,20 +169,20 @@ class Reading:
                 raise TooLong(f"over {self.limit} bytes")
             if self.stopped.is_set():
                 raise _Stopped
-            with self.moved:
-                self.moved.notify_all()
+            if part.position // WINDOW > windows:
+                with self.moved:
+                    self.moved.notify_all()
         return True
 
     def _received(self, parts: list[_Part], submit: Callable[[_Part], object]) -> Received:
         """Hash the parts in their order, each byte as soon as all before it are there; submit those that come later."""
         md5, offset = hashlib.md5(usedforsecurity=False), 0
-        buffer = memoryview(bytearray(CHUNK))
         later = iter(parts[AHEAD:])
         for part in parts:
             while (there := self._beyond(part, offset)) > offset:
-                count = os.preadv(self.file, [buffer[: there - offset]], offset)
-                md5.update(buffer[:count])
-                offset += count
+                with mmap.mmap(self.file, there - offset, flags=MAPPED, prot=mmap.PROT_READ, offset=offset) as window:
+                    md5.update(window)
+                offset = there
                 if self.report:
                     self.report(offset, self.size or offset)
             for following in islice(later, 1):
@@ -186,9 +190,9 @@ class Reading:
         return Received(offset, int(sum(part.lines for part in parts)), md5.hexdigest())
 
     def _beyond(self, part: _Part, offset: int) -> int:
-        """Return how far a part is, as soon as that is beyond ``offset`` or the part is complete."""
+        """Return the end of the next bytes to hash, as soon as they are there: of a window, or of the part."""
         with self.moved:
-            self.moved.wait_for(lambda: self.stopped.is_set() or part.done or part.position > offset)
+            self.moved.wait_for(lambda: self.stopped.is_set() or part.done or part.position >= offset + WINDOW)
         if self.stopped.is_set():
             raise self.error or _Stopped
-        return part.position
+        return min(part.position, offset + WINDOW)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def pin(store: str, files: dict[str, bytes] = FILES) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FIRST_WAIT", 0.0)
-    monkeypatch.setattr(reading, "PART", 100_000)
+    monkeypatch.setattr(reading, "PART", 24 * mmap.ALLOCATIONGRANULARITY)
 
 
 @pytest.fixture
