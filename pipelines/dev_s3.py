@@ -160,10 +160,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if command and os.environ.get("AWS_ENDPOINT_URL_S3"):
-            sys.exit(subprocess.call(command))  # noqa: S603
+            sys.exit(_call(command, {}))
         with s3_server(directory, 0 if command else int(os.environ.get("PORT", "8333"))) as server:
             if command:
-                sys.exit(subprocess.call(command, env={**os.environ, **server.environment}))  # noqa: S603
+                sys.exit(_call(command, server.environment))
             for name, value in server.environment.items():
                 print(f"export {name}={value}")
             print(f"# bucket s3://{server.bucket}, objects in {directory}; Ctrl-C ends it", flush=True)
@@ -173,6 +173,15 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _call(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command to its end and return its exit code; signals are its to answer."""
+    with subprocess.Popen(command, env={**os.environ, **environment}) as process:  # noqa: S603
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the command too
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
