@@ -24,6 +24,7 @@ from kfp_textclf.pipelines.progress import ProgressDisplay, Step
 from kfp_textclf.pipelines.sources import current_images
 
 _STARTED = re.compile(r"Executing task '([\w-]+)'")
+_CANDIDATE = re.compile(r"\s*candidate: (.+)")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 _REUSED = re.compile(r"Task ([\w-]+) cache hit")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -180,6 +181,8 @@ def _follow(run: LocalRun, lines: Iterable[str]) -> None:
                 log.close()
                 log, step = pipeline_log, None
             elif step:
+                if candidate := _CANDIDATE.match(line):
+                    step.candidate = candidate[1]
                 display.line(step, line)
             log.write(line)
             log.flush()

@@ -13,12 +13,21 @@ BAR_WIDTH = 24
 
 @dataclass
 class Step:
-    """A step of a run: its name, how long it took in seconds, and whether an earlier result was reused."""
+    """A step of a run.
+
+    Attributes:
+        name: Of its task.
+        seconds: How long it took.
+        cached: An earlier result was reused.
+        status: ``running``, ``done`` or ``failed``.
+        candidate: What a sweep tries in it.
+    """
 
     name: str
     seconds: float = 0.0
     cached: bool = False
     status: str = "running"
+    candidate: str = ""
 
 
 class ProgressDisplay:
@@ -60,7 +69,8 @@ class ProgressDisplay:
         self._show(f"{self._label(step)} {step.status if step.status != 'done' else ''} {how}".rstrip(), final=True)
 
     def _label(self, step: Step) -> str:
-        return f"[{self._number}/{self.total}] {_clock(time.monotonic() - self.started)} {step.name:<18}"
+        name = f"{step.name} {step.candidate}".rstrip()
+        return f"[{self._number}/{self.total}] {_clock(time.monotonic() - self.started)} {name:<18}"
 
     def _show(self, text: str, *, final: bool) -> None:
         self._last = time.monotonic()

@@ -78,7 +78,8 @@ def _step(step: Step, run: LocalRun) -> dict[str, Any]:
     trained = run.metadata("model").get("environment", {}) if step.name.startswith("train-") else {}
     seconds = 0.0 if step.cached else step.seconds
     used = usage(seconds, Prices.parse(run.arguments["prices"]), trained.get("gpus", ()))
-    return {"name": step.name, "seconds": round(step.seconds, 3), "cached": step.cached, **used}
+    tried = {"candidate": step.candidate} if step.candidate else {}
+    return {"name": step.name, **tried, "seconds": round(step.seconds, 3), "cached": step.cached, **used}
 
 
 def _link(target: Path, link: Path) -> None:
@@ -184,7 +185,7 @@ def _steps(steps: list[dict[str, Any]]) -> Table:
     """Return how long the steps took, and as far as prices are known what that cost."""
     rows = [
         (
-            step["name"],
+            f"{step['name']} {step.get('candidate', '')}".rstrip(),
             "reused" if step["cached"] else Quantity(f"{step['seconds']:.1f} s"),
             Quantity(f"{step['energy_wh']:.2f} Wh") if "energy_wh" in step else "",
             Quantity(f"{step['cost']:.4f}") if "cost" in step else "",

@@ -76,6 +76,7 @@ def train_candidate(
         settings["epochs"] = min(screening_epochs, settings.get("epochs", screening_epochs))
     parameters = {**{k: v for k, v in candidate.items() if k != "name"}, "base_model": wanted_base}
     name = str(candidate.get("name") or json.dumps(parameters, sort_keys=True))
+    print(f"candidate: {name}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="kfp-textclf-candidate-") as scratch,
         atomic_directory(output, "train_candidate") as target,

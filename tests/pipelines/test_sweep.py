@@ -79,6 +79,9 @@ def test_sweep_with_crashing_candidates_ends_with_a_winner(project: SimpleNamesp
     metrics = read(project.runs / "latest" / "metrics.json")
     states = {c["name"]: c["state"] for c in metrics["sweep"]["ranking"]}
     assert len(states) == 6
+    tried = [step["candidate"] for step in metrics["steps"] if "candidate" in step]
+    assert set(tried) == set(states)
+    assert all(f"train-candidate-2 {name}" in done.err for name in states)
     failed = [name for name, state in states.items() if state == "failed"]
     assert len(failed) >= 2
     assert all("1000000000" in name or "absent" in name for name in failed)
