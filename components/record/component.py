@@ -20,7 +20,7 @@ def record_run(
 
     Args:
         evaluation: An evaluation; its metrics.json and predictions.csv go to runs/<run_id>/ in the store.
-        model: The trained model, for the log of its training.
+        model: The trained model, for the log of its training, and where that was tracked.
         comparison: What changed since the champion's data.
         report: The evaluation's page; it goes there as report.html.
         summary: The evaluation's summary; it goes there as report.md.
@@ -37,4 +37,5 @@ def record_run(
         summary.path,
         publish_to=publish_to,
         run_id=run_id,
+        tracking=model.metadata.get("tracking"),
     )

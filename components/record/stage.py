@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 
 
 def record(
-    evaluation: str, model: str, comparison: str, report: str, summary: str, *, publish_to: str, run_id: str
+    evaluation: str,
+    model: str,
+    comparison: str,
+    report: str,
+    summary: str,
+    *,
+    publish_to: str,
+    run_id: str,
+    tracking: Mapping[str, str] | None = None,
 ) -> str:
     """Copy an evaluation's results to ``runs/<run_id>/`` of a store.
 
@@ -28,6 +37,7 @@ def record(
         summary: Its Markdown.
         publish_to: ``file://`` or ``s3://`` URI of the model store.
         run_id: The run's id.
+        tracking: Where the training was tracked, see `components.common.tracking`.
 
     Returns:
         URI of ``metrics.json``.
@@ -43,6 +53,7 @@ def record(
         content["dataset"] = _dataset(read_json(source / PROFILE))
     content["data_changes"] = read_json(verified(comparison) / "comparison.json")
     content["training"] = read_json(verified(model) / "training.json")
+    content["tracking"] = {"train": dict(tracking or {}), **content.get("tracking", {})}
     store = open_store(publish_to, "publish_to")
     files = {PREDICTIONS: source / PREDICTIONS, "report.html": Path(report), "report.md": Path(summary)}
     for name, file in files.items():

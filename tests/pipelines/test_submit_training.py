@@ -87,7 +87,8 @@ def test_run_is_submitted_and_its_result_fetched(checkout: SimpleNamespace, tmp_
 
         def create_run(body: dict, **options: object) -> dict:
             run = create(body, **options)
-            record(*evaluated(scratch), publish_to=f"{checkout.uri}/models", run_id=run["run_id"])
+            store, tracking = f"{checkout.uri}/models", {"mode": "online", "url": "https://wandb.example/run"}
+            record(*evaluated(scratch), publish_to=store, run_id=run["run_id"], tracking=tracking)
             return run
 
         server.create_run = create_run  # type: ignore[method-assign]  (what the run's last step would do)
@@ -105,6 +106,7 @@ def test_run_is_submitted_and_its_result_fetched(checkout: SimpleNamespace, tmp_
     metrics = read(directory / "metrics.json")
     assert (metrics["state"], metrics["variants"]["onnx_int8"]) == ("SUCCEEDED", FIGURES)
     assert metrics["dataset"]["classes"] == 2
+    assert "https://wandb.example/run" in (directory / "report.md").read_text()
     steps = {step["name"]: step for step in metrics["steps"]}
     assert set(steps) == set(STEPS)
     assert {"seconds", "energy_wh", "cost"} <= set(steps["train-classifier"])
