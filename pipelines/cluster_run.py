@@ -14,12 +14,14 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.pipelines.cluster import Cluster, Connection
+from kfp_textclf.pipelines.run_record import read_record
+from kfp_textclf.pipelines.run_report import run_report
 from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, TimedOut, follow
 from kfp_textclf.pipelines.submission import Submission, say, submit
 
 DONE, RUN_FAILED, ENDED_EARLY = 0, 1, 3  # exit codes
 NO_REASON = "the server does not say why; its log is in the dashboard, and --kube-context shows its end here"
-FILES = ("predictions.csv", "report.html", "report.md")
+FILES = ("predictions.csv", "report.html")
 
 
 def run_on_cluster(
@@ -95,6 +97,7 @@ def _conclude(
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
     result = _result(record, directory) if status.state == SUCCEEDED else None
     write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})
+    (directory / "report.md").write_text(run_report([read_record(directory)]), encoding="utf-8")
     if status.state == SUCCEEDED:
         verdict = f"{result['verdict']}: {result['reason']}" if result else "the run succeeded"
         print(f"{verdict}\n{directory / 'metrics.json'}")

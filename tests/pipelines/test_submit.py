@@ -99,6 +99,9 @@ def test_failed_run_names_step_and_last_lines(
     one_line_error(done, 1, f"step first-step failed: {last}; see ", *server.runs)
     assert ("  loading" in done.err) is shown
     assert "launcher" not in done.err
+    (report,) = (tmp_path / "runs").glob("*/report.md")
+    assert "Failed at first-step" in report.read_text()
+    assert last in report.read_text()
 
 
 def test_failed_run_without_a_view_of_its_pods(submit: Submit, tmp_path: Path) -> None:
