@@ -27,7 +27,8 @@ def bucket(s3_server: "S3Server") -> Any:
     """The bucket that the pages call `bucket`, as boto3 has it."""
     key, secret = (s3_server.environment[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
     session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
-    return session.resource("s3", endpoint_url=s3_server.endpoint).create_bucket(Bucket="bucket")
+    s3: Any = session.resource("s3", endpoint_url=s3_server.endpoint)
+    return s3.create_bucket(Bucket="bucket")
 
 
 @pytest.fixture(scope="module")
