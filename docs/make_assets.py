@@ -48,8 +48,11 @@ def main() -> None:
         for name in NEEDED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, Path(scratch) / name)
-        command = ["make", "run", f"VENV={sys.prefix}"]
-        (ASSETS / "run.svg").write_text(terminal_svg("make run", typed(command, Path(scratch))), encoding="utf-8")
+        command = ["make", "--no-print-directory", "run", f"VENV={sys.prefix}"]
+        shown = typed(command, Path(scratch))
+        for here, there in ((os.path.relpath(sys.prefix, scratch), ".venv"), (scratch, "~/kfp-textclf")):
+            shown = shown.replace(here, there)
+        (ASSETS / "run.svg").write_text(terminal_svg("make run", shown), encoding="utf-8")
         if not report:
             typed([*command, "DATASET=atis"], Path(scratch))
             report = Path(scratch) / "runs" / "latest" / "report.html"
