@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json, write_json
+from kfp_textclf.components.common.candidates import SCREENED, TRAINED
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import open_version
@@ -127,11 +128,28 @@ def _published(run: LocalRun, verdict: str) -> dict[str, Any] | None:
 
 
 def _sweep(run: LocalRun) -> dict[str, Any]:
-    """Return the candidates of both rounds: those trained to the end first, then those that only began."""
+    """Return the candidates of both rounds: those trained to the end first, then those that only began.
+
+    ``screening`` is the metric of the first round, in which all of them trained for as long.
+    """
     final, screening = (read_json(run.artifact(name) / "sweep.json") for name in ("model", "screening"))
-    names = {candidate["name"] for candidate in final["ranking"]}
-    began = [{**c, "state": "screened" if c["state"] == "trained" else c["state"]} for c in screening["ranking"]]
-    return {**final, "ranking": final["ranking"] + [c for c in began if c["name"] not in names]}
+    began = {candidate["name"]: candidate for candidate in screening["ranking"]}
+    ranking = [*final["ranking"]]
+    names = {candidate["name"] for candidate in ranking}
+    ranking += [
+        {**candidate, "state": SCREENED if candidate["state"] == TRAINED else candidate["state"]}
+        for name, candidate in began.items()
+        if name not in names
+    ]
+    return {
+        **final,
+        "ranking": [
+            {**candidate, "screening": began[candidate["name"]]["metric"]}
+            if began[candidate["name"]]["state"] == TRAINED
+            else candidate
+            for candidate in ranking
+        ],
+    }
 
 
 def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ def steps_diagram(steps: Sequence[RecordedStep]) -> Diagram:
         if step.state == SUCCEEDED and step.seconds and not step.cached:
             how = f"{step.seconds:,.0f} s"
         kind = "reused" if step.cached else _CLASSES.get(step.state, "other")
-        lines.append(f'  s{i}["{mermaid_text(step.name)}<br/>{mermaid_text(how)}"]:::{kind}')
+        lines.append(f'  s{i}["{mermaid_text(step.title)}<br/>{mermaid_text(how)}"]:::{kind}')
     lines += [f"  s{i} --> s{j}" for i, j in pairwise(range(min(len(steps), MOST_STEPS)))]
     return Diagram("Steps", "\n".join([*lines, *(f"  {style}" for style in _STYLES)]))
 

@@ -30,6 +30,12 @@ class RecordedStep:
     cached: bool = False
     cost: float | None = None
     energy_wh: float | None = None
+    candidate: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, and what a sweep tried in it."""
+        return f"{self.name} {self.candidate}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ def _steps(recorded: Any) -> Sequence[RecordedStep]:
                     cached=bool(step.get("cached")),
                     cost=figures["cost"],
                     energy_wh=figures["energy_wh"],
+                    candidate=str(step.get("candidate") or ""),
                 )
             )
     return steps

@@ -19,6 +19,7 @@ from kfp_textclf.components.common.report import (
 from kfp_textclf.components.common.significance import METRICS, in_words
 from kfp_textclf.components.compare.comparison_report import comparison_blocks
 from kfp_textclf.components.evaluate.evaluation_report import variant_names
+from kfp_textclf.components.select.sweep_report import candidates_table
 from kfp_textclf.pipelines import run_changes
 from kfp_textclf.pipelines.advice import advice
 from kfp_textclf.pipelines.compare import compare_runs
@@ -59,6 +60,7 @@ def run_report(records: Sequence[RunRecord]) -> str:
     elif content:
         add("champion", 1, lambda: _champion(content))
         add("other runs", 2, lambda: _against(record, others))
+        add("candidates", 3, lambda: _candidates(content))
         add("variants", 3, lambda: [_variants(content)])
         add("classes that changed", 6, lambda: run_changes.classes(content, _reference(content, others)))
         add("confusions that got worse", 5, lambda: run_changes.confusions(content, _reference(content, others)))
@@ -216,6 +218,11 @@ def _variants(content: Mapping[str, Any]) -> Table:
     return Table("Variants", columns, rows, f"On {content['rows']:,} held-out texts.")
 
 
+def _candidates(content: Mapping[str, Any]) -> list[Block]:
+    sweep = content.get("sweep")
+    return [candidates_table(sweep["ranking"], sweep["metric"])] if sweep else []
+
+
 def _data(content: Mapping[str, Any]) -> list[Block]:
     """Return what changed since the champion's data, and else what the data are."""
     changes = content.get("data_changes")
@@ -233,7 +240,7 @@ def _steps(record: RunRecord) -> list[Block]:
         return []
     rows = [
         (
-            step.name,
+            step.title,
             "reused" if step.cached else step.state.lower(),
             Quantity("" if step.cached or step.seconds is None else f"{step.seconds:,.1f} s"),
             Quantity("" if step.energy_wh is None else f"{step.energy_wh:.2f} Wh"),

@@ -106,12 +106,18 @@ def local_run(directory: Path, name: str, source: str) -> Run:
         name=name,
         source=source,
         metrics=metrics,
-        params=parameters(arguments) if isinstance(arguments, dict) else {},
+        params=parameters({**arguments, **_winner(content)}) if isinstance(arguments, dict) else {},
         dataset=_dataset(dataset) if isinstance(dataset, dict) else {},
         predictions=predictions,
         note=note,
         content=content,
     )
+
+
+def _winner(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a sweep chose; none of another run."""
+    ranking = (content.get("sweep") or {}).get("ranking") or [{}]
+    return ranking[0].get("parameters", {})
 
 
 def parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def train_candidate(
         UserError: The data set is unusable; what is wrong with the candidate is recorded, not raised.
     """
     source = verified(dataset)
-    settings = {name: _whole(value) for name, value in candidate.items() if name not in ("name", "base_model")}
+    candidate = {name: _whole(value) for name, value in candidate.items()}
+    settings = {name: value for name, value in candidate.items() if name not in ("name", "base_model")}
     wanted_base = str(candidate.get("base_model") or base_model)
     if screening_epochs > 0:
         settings["epochs"] = min(screening_epochs, settings.get("epochs", screening_epochs))

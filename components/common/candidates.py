@@ -1,4 +1,4 @@
 """What the steps of the sweep call a candidate's record and its states."""
 
 RECORD = "candidate.json"
-TRAINED, FAILED, UNTRIED = "trained", "failed", "untried"
+TRAINED, FAILED, UNTRIED, SCREENED = "trained", "failed", "untried", "screened"

@@ -89,5 +89,7 @@ def test_sweep_with_crashing_candidates_ends_with_a_winner(project: SimpleNamesp
     assert "holds no config.json" in done.out
     by_name = {c["name"]: c["metric"] for c in metrics["sweep"]["ranking"] if c["state"] == "trained"}
     assert by_name[metrics["sweep"]["winner"]] >= by_name["default"]
+    assert all("screening" in c for c in metrics["sweep"]["ranking"] if c["state"] != "failed")
     assert metrics["variants"]["onnx_int8"]["matthews_correlation"] > 0.5
+    assert "Candidates, the best first" in (project.runs / "latest" / "report.md").read_text()
     assert "Importance of the parameters" in (project.runs / "latest" / "report.html").read_text()
