@@ -163,6 +163,16 @@ def test_parameters_and_data_that_differ_are_named(tmp_path: Path) -> None:
     assert "bbbbbbbbbbbb  cccccccccccc" in text
 
 
+def test_parameters_of_a_sweep_are_those_of_its_winner(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", answers(1, 9, 0.1), learning_rate=3e-5)
+    b = write_run(tmp_path / "b", answers(1, 9, 0.1))
+    content = json.loads((b / "metrics.json").read_text())
+    content["sweep"] = {"ranking": [{"parameters": {"learning_rate": 1e-4}}, {"parameters": {"learning_rate": 1e9}}]}
+    (b / "metrics.json").write_text(json.dumps(content))
+    found = compare_runs([load_run("a", tmp_path), load_run("b", tmp_path)])
+    assert found["parameters"]["learning_rate"] == [3e-5, 1e-4]
+
+
 def test_names_of_runs_are_no_markup(tmp_path: Path) -> None:
     write_run(tmp_path / "<script>x", answers(1, 9, 0.1))
     run = load_run("<script>x", tmp_path)
