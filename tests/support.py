@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,11 @@ def read(path: Path) -> dict:
 def step_states(metrics: Mapping) -> list[tuple[str, str]]:
     """Return name and state of each step that a ``metrics.json`` lists."""
     return [(step["name"], step["state"]) for step in metrics["steps"]]
+
+
+def heed_interruption() -> None:
+    """Undo in a new process what a shell does to those that it starts in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def md5(content: bytes) -> str:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_page import HOSTILE, Rendered
 from recorded_runs import metrics, write_run
+from support import heed_interruption
 
 from kfp_textclf.pipelines.advice import advice
 from kfp_textclf.pipelines.run_record import read_record
@@ -228,11 +229,6 @@ def test_run_that_was_refused_leaves_enough_for_a_report(project: SimpleNamespac
     compared = project.run("compare", directory.name, directory.name)
     assert compared.code == 2
     assert "this run has not ended well, it is FAILED" in compared.err
-
-
-def heed_interruption() -> None:
-    """Undo what a shell does to the processes that it starts in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_run_that_was_interrupted_leaves_enough_for_a_report(project: SimpleNamespace) -> None:

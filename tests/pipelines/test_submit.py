@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kfp_stand_in import Behaviour, Moment, StandIn, Task, stand_in
-from support import one_line_error, read, step_states
+from support import heed_interruption, one_line_error, read, step_states
 
 from kfp_textclf.pipelines import cluster
 from kfp_textclf.pipelines.run_pods import USER_ERROR
@@ -209,7 +209,7 @@ def test_ctrl_c_offers_to_terminate(submit: Submit, package: Path, tmp_path: Pat
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             command, cwd=tmp_path, stdin=theirs if answer else subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env={**os.environ, "HOME": str(tmp_path)},
+            stderr=subprocess.STDOUT, env={**os.environ, "HOME": str(tmp_path)}, preexec_fn=heed_interruption,
         )  # fmt: skip
         output = ""
         assert process.stdout
