@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=dir] [RUNNER=docker] [STORE=s3] [SET="train.epochs=1 ..."]
 	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
-	@$(WITH_STORE) $(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(STORE),--store "$(STORE_URI)") $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
+	@exec $(WITH_STORE) $(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(STORE),--store "$(STORE_URI)") $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 
 submit: $(READY) ## Run the compiled pipeline on a cluster [HOST=url] [NAMESPACE=] [PIPELINE=build/training.yaml] [SET="..."] [ARGS="--help"]
 	@$(BIN)/kfp-textclf submit $(if $(HOST),--host "$(HOST)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") $(if $(PIPELINE),--pipeline "$(PIPELINE)") $(if $(DATASET),--set 'dataset=$(DATASET)') $(foreach setting,$(SET),--set '$(setting)') $(ARGS)
