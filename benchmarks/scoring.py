@@ -49,9 +49,8 @@ def exported(name: str) -> dict[str, Path]:
     home = work.CACHE / f"scoring-{work.dataset_name()}-{name}"
     places = {variant: home / variant for variant in ("fp32", "int8", "o2")}
     if not home.is_dir():
-        from transformers import AutoModelForSequenceClassification
-
         from kfp_textclf.components.export.stage import export
+        from kfp_textclf.components.export.torch_export import TorchClassifier
 
         half = home.with_name(f".{home.name}")
         shutil.rmtree(half, ignore_errors=True)
@@ -59,8 +58,7 @@ def exported(name: str) -> dict[str, Path]:
         write_manifest(half / "source", "benchmark")
         export(str(half / "source"), str(work.prepared(name)), str(half / "fp32"), str(half / "int8"))
         shutil.copytree(half / "fp32", half / "o2")
-        model = AutoModelForSequenceClassification.from_pretrained(half / "source", attn_implementation="eager").eval()
-        plain = plain_export(model, half / "o2" / PLAIN)
+        plain = plain_export(TorchClassifier(half / "source").model, half / "o2" / PLAIN)
         shape = json.loads((half / "o2" / "config.json").read_text(encoding="utf-8"))
         heads, width = shape["num_attention_heads"], shape["hidden_size"]
         o2_optimised(plain, half / "o2" / "model.onnx", num_heads=heads, hidden_size=width)
@@ -122,8 +120,9 @@ def operations(model: Path, classifier: OnnxClassifier, texts: list[str]) -> flo
         shapes = [np.asarray(result).shape for result in session.run(list(weighted), text)]
         return sum(2 * math.prod(shape[:-1]) * size for shape, size in zip(shapes, weighted.values(), strict=True))
 
-    per_token = (of_text(16) - of_text(8)) / 8
-    per_text = of_text(8) - 8 * per_token
+    short, long = of_text(8), of_text(16)
+    per_token = (long - short) / 8
+    per_text = short - 8 * per_token
     tokens = sum(len(ids) for ids in classifier.encoder.encode(texts).ids)
     return per_token * tokens + per_text * len(texts)
 

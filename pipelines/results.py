@@ -134,22 +134,12 @@ def _sweep(run: LocalRun) -> dict[str, Any]:
     """
     final, screening = (read_json(run.artifact(name) / "sweep.json") for name in ("model", "screening"))
     began = {candidate["name"]: candidate for candidate in screening["ranking"]}
-    ranking = [*final["ranking"]]
-    names = {candidate["name"] for candidate in ranking}
-    ranking += [
-        {**candidate, "state": SCREENED if candidate["state"] == TRAINED else candidate["state"]}
-        for name, candidate in began.items()
-        if name not in names
-    ]
-    return {
-        **final,
-        "ranking": [
-            {**candidate, "screening": began[candidate["name"]]["metric"]}
-            if began[candidate["name"]]["state"] == TRAINED
-            else candidate
-            for candidate in ranking
-        ],
-    }
+    ended = {candidate["name"] for candidate in final["ranking"]}
+    states = {TRAINED: SCREENED}
+    only_began = [{**c, "state": states.get(c["state"], c["state"])} for name, c in began.items() if name not in ended]
+    screened = {name: {"screening": c["metric"]} for name, c in began.items() if c["state"] == TRAINED}
+    ranking = [{**c, **screened.get(c["name"], {})} for c in (*final["ranking"], *only_began)]
+    return {**final, "ranking": ranking}
 
 
 def _subtitle(run: LocalRun, metrics: dict[str, Any]) -> str:
