@@ -33,7 +33,8 @@ def sizes(name: str, directory: Path) -> dict[str, float]:
         name: ``minilm``, or one of `work.SHAPES`.
         directory: An empty one.
     """
-    from kfp_textclf.components.export.quantisation import VARIANTS, fold_constants
+    from kfp_textclf.components.export.folding import fold_constants
+    from kfp_textclf.components.export.quantisation import VARIANTS
     from kfp_textclf.components.export.shared_weights import compact, share_weights
     from kfp_textclf.components.export.torch_export import TorchClassifier, to_onnx
 

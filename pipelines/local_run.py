@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -133,11 +134,18 @@ def _work(run: LocalRun, job_file: Path, scratch: str) -> int:
         errors="replace",
         start_new_session=True,
     )
+    threading.Thread(target=_end_with, args=(worker,), daemon=True).start()
     try:
         _follow(run, worker.stdout or ())
         return worker.wait()
     finally:
         _kill_group(worker)
+
+
+def _end_with(worker: "subprocess.Popen[str]") -> None:
+    """Wait for the worker, and end what it leaves behind: that would keep the output open which `_follow` reads."""
+    worker.wait()
+    _kill_group(worker)
 
 
 def _kill_group(worker: "subprocess.Popen[str]") -> None:

@@ -1,9 +1,9 @@
 """The steps of a run on this machine, as forked processes: what they need is imported once, while earlier steps run.
 
 ``kfp.local`` starts a shell and an interpreter for each step, which import everything again: seconds for torch alone.
-Here the heavy steps are forked from a server that has the libraries loaded, which begins to load them when the first
-step begins; the others are forked from the process that runs the pipeline. The command, the executor and the files of
-a step are those of kfp.
+Here the heavy steps are forked from a server that has the libraries loaded, which begins to load them before the
+pipeline is compiled; the others are forked from the process that runs the pipeline. The command, the executor and the
+files of a step are those of kfp.
 """
 
 import logging
@@ -31,18 +31,27 @@ LIBRARIES = (  # of the heavy steps
     "sklearn.feature_extraction.text",
     "sklearn.svm",
 )
+SCHEMAS = "kubernetes_validate"  # kubernetes takes it along where it is installed, and seconds
 RUNTIME = "_KFP_RUNTIME"  # kfp is then imported without its client, which takes kubernetes along, and seconds
 
 
-def install() -> None:
-    """Import kfp without its client, and let ``kfp.local`` run steps in this way."""
+def import_kfp() -> None:
+    """Import kfp without its client, and let it import kubernetes without the schemas that a development has at hand."""
+    sys.modules[SCHEMAS] = None  # type: ignore[assignment]
     os.environ[RUNTIME] = "true"
     import_module("kfp")
+    del os.environ[RUNTIME]
+
+
+def install() -> None:
+    """Let ``kfp.local`` run steps in this way, and begin to load what the heavy ones need."""
+    multiprocessing.set_forkserver_preload(list(LIBRARIES))
+    os.environ[RUNTIME] = "true"
+    forkserver.ensure_running()
     del os.environ[RUNTIME]
     import_module("kfp.dsl.executor_main")
     from kfp.local import subprocess_task_handler
 
-    multiprocessing.set_forkserver_preload(list(LIBRARIES))
     subprocess_task_handler.run_local_subprocess = run_step
 
 
@@ -58,9 +67,6 @@ def run_step(full_command: Sequence[str], env_vars: Mapping[str, str] | None = N
     """
     source, *arguments = full_command[3:]
     heavy = arguments[arguments.index("--function_to_execute") + 1] in HEAVY
-    os.environ[RUNTIME] = "true"
-    forkserver.ensure_running()
-    del os.environ[RUNTIME]
     context: Any = multiprocessing.get_context("forkserver" if heavy else "fork")
     step = context.Process(target=_execute, args=(source, arguments, dict(env_vars or {})))
     step.start()

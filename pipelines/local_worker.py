@@ -59,7 +59,9 @@ def main(job_file: str) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")  # cache hits are logged at INFO
 
-    local_steps.install()
+    local_steps.import_kfp()
+    if not job["memory"]:
+        local_steps.install()
     from kfp import compiler, components, local
 
     from kfp_textclf.pipelines import local_cache

@@ -1,4 +1,4 @@
-"""Folding an ONNX graph, and its smaller variants: int8, 4-bit weights, fp16."""
+"""The smaller variants of an ONNX graph: int8, 4-bit weights, fp16."""
 
 import logging
 import tempfile
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
 LARGEST = {"int8": 0.27, "int4": 0.17, "fp16": 0.5}  # of the bytes of the weights; scales included
 GROWTH = 3  # of the rest of the file: biases, and nodes, of which a quantised multiplication takes several
 BLOCK = 128  # values of a 4-bit weight that share a scale
-
-
-def fold_constants(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return the graph with constant expressions computed, by onnxruntime's portable (BASIC) optimisations.
-
-    A graph that is larger for it stays as it is: the runtime does the same when it loads the model.
-    """
-    import onnx
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as directory:
-        target = Path(directory) / "target.onnx"
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(target)
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        folded = onnx.load(target)
-    share_weights(folded)
-    return min(folded, model, key=lambda graph: graph.ByteSize())
 
 
 def quantise_int8(model: "onnx.ModelProto", keep: Sequence[str] = ()) -> "onnx.ModelProto":

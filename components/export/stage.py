@@ -11,7 +11,8 @@ import numpy as np
 from kfp_textclf.components.common.artifacts import atomic_directory, verified, write_json
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, score
-from kfp_textclf.components.export.quantisation import VARIANTS, fold_constants, quantise_int8
+from kfp_textclf.components.export.folding import fold_constants
+from kfp_textclf.components.export.quantisation import VARIANTS, quantise_int8
 from kfp_textclf.components.export.sensitivity import nodes_to_keep
 from kfp_textclf.components.export.shared_weights import compact, share_weights
 from kfp_textclf.components.export.torch_export import TorchClassifier, to_onnx

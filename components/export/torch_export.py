@@ -1,5 +1,6 @@
 """From a torch classifier to an ONNX graph, and the torch classifier as the reference to compare with."""
 
+import inspect
 import tempfile
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from kfp_textclf.components.common.encoding import TextEncoder
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.first_token import keep_first_token
+from kfp_textclf.components.common.first_token import FAMILIES, keep_first_token
 from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.common.scoring import Classifier
 
@@ -92,11 +93,18 @@ def to_onnx(model: Any, opset: int) -> "onnx.ModelProto":
 
 
 class _LogitsOnly:
-    """Makes a module that takes the inputs by position and returns the logits alone."""
+    """Makes a module that takes the inputs by position and returns the logits alone.
+
+    What transformers would compute for every text by dozens of small operators is given: the mask as it is added to the
+    scores of the attention, shape (batch, 1, 1, sequence), and the token types, which are all 0.
+    """
 
     @staticmethod
     def of(model: Any) -> Any:
         import torch
+
+        takes_mask = model.config.model_type in (*FAMILIES, "distilbert")
+        takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
         class LogitsOnly(torch.nn.Module):
             def __init__(self) -> None:
@@ -104,6 +112,10 @@ class _LogitsOnly:
                 self.model = model
 
             def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-                return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+                inputs = {"token_type_ids": torch.zeros_like(input_ids)} if takes_types else {}
+                if takes_mask:
+                    hidden = 1.0 - attention_mask[:, None, None, :].to(model.dtype)
+                    attention_mask = hidden * torch.finfo(model.dtype).min
+                return self.model(input_ids=input_ids, attention_mask=attention_mask, **inputs).logits
 
         return LogitsOnly().eval()

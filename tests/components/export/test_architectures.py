@@ -9,7 +9,8 @@ import pytest
 from architectures import SIZES, VOCABULARY, random_model
 
 from kfp_textclf.components.common.first_token import FAMILIES
-from kfp_textclf.components.export.quantisation import VARIANTS, check_size, fold_constants, unquantised_matmuls
+from kfp_textclf.components.export.folding import fold_constants
+from kfp_textclf.components.export.quantisation import VARIANTS, check_size, unquantised_matmuls
 from kfp_textclf.components.export.shared_weights import compact, share_weights
 from kfp_textclf.components.export.torch_export import to_onnx
 
