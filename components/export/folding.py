@@ -81,7 +81,7 @@ def _inferred_shapes(model: "onnx.ModelProto") -> dict[str, list[Dim]]:
     try:
         graph: Any = SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
     except Exception as error:  # bare ones, of operators that it knows nothing of
-        print(f"shapes of the graph stay computed ({error})", flush=True)
+        print(f"the graph's shapes stay computed: {error}", flush=True)
         return {}
     values = (*graph.input, *graph.value_info, *graph.output)
     return {v.name: [dim.dim_param or dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in values}

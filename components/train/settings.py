@@ -131,6 +131,7 @@ def training_arguments(
         bf16=precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_num_workers=int(torch.cuda.is_available()),  # a process that fills batches while the GPU computes
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=None if resumable else 1,  # `Checkpoints.submit` knows which of them are still uploaded

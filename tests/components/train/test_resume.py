@@ -16,7 +16,7 @@ from stage_inputs import rewritten
 from kfp_textclf.components.common.artifacts import read_json, sha256_of
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import LocalStore, open_store
-from kfp_textclf.components.train import callbacks, checkpoints, stage
+from kfp_textclf.components.train import callbacks, checkpoints, fine_tuning, stage
 from kfp_textclf.components.train.preemption import Preempted
 from kfp_textclf.components.train.stage import TrainedModel, train
 
@@ -100,6 +100,21 @@ def test_weights_are_those_of_an_undisturbed_training(work, undisturbed, kills: 
 
 
 def test_taking_checkpoints_changes_nothing(work, undisturbed) -> None:
+    assert_same(work, work.run("model"), undisturbed)
+
+
+def test_batches_filled_by_another_process_change_nothing(work, undisturbed, monkeypatch) -> None:
+    """As on a GPU, whose batches are filled ahead, across a kill too."""
+
+    def filled_ahead(*given, **named):
+        arguments = training_arguments(*given, **named)
+        arguments.dataloader_num_workers = 1
+        return arguments
+
+    training_arguments = fine_tuning.training_arguments
+    monkeypatch.setattr(fine_tuning, "training_arguments", filled_ahead)
+    with pytest.raises(Killed):
+        work.run("model", kill_at=21)
     assert_same(work, work.run("model"), undisturbed)
 
 
