@@ -28,7 +28,7 @@ from kfp_textclf.components.common.report import Table, render_html  # noqa: E40
 from kfp_textclf.components.common.scoring import OnnxClassifier, softmax  # noqa: E402
 from kfp_textclf.components.common.significance import compare  # noqa: E402
 from kfp_textclf.components.evaluate.confidence import calibration_figures, reject_option  # noqa: E402
-from kfp_textclf.components.evaluate.measuring import micro_roc  # noqa: E402
+from kfp_textclf.components.evaluate.curves import micro_roc  # noqa: E402
 
 SCRIPT = "growth"
 ROWS, CLASSES, TOKENS = (1_000, 10_000, 100_000, 1_000_000), (2, 10, 100, 1_000), (8, 32, 128, 512)
@@ -36,12 +36,13 @@ FIXED_CLASSES, FIXED_ROWS = 20, 10_000
 STREAMS = (2_000, 20_000)  # rows labelled from standard input
 LINEAR, FLAT = 1.1, 1.25  # the largest exponent over rows, the largest growth of memory
 PREDICT = """
-import io, json, resource, sys
+import io, json, re, sys
 from kfp_textclf.pipelines.predict import predict_texts
 class Nowhere(io.TextIOBase):
     def write(self, text): return len(text)
 predict_texts(sys.argv[1], ("fare" for _ in range(int(sys.argv[2]))), Nowhere())
-print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+status = open("/proc/self/status").read()  # ru_maxrss would be that of the process that started this one
+print(json.dumps({"peak_mb": int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024}))
 """
 
 
@@ -80,7 +81,7 @@ def judging(rows: int, classes: int) -> dict[str, float]:
         "metrics": seconds(lambda: quality(confusion_matrix(truth, predicted, classes))),
         "calibration": seconds(lambda: calibration_figures(logits, truth, 1.0)),
         "reject option": seconds(lambda: reject_option(probabilities, truth)),
-        "ROC": seconds(lambda: micro_roc(truth, probabilities), 1),
+        "ROC": seconds(lambda: micro_roc(truth, probabilities)),
         "comparison with the champion": seconds(lambda: compare(truth, other, predicted), 1),
     }
 

@@ -165,30 +165,3 @@ def measure_champion(uri: str, labels: list[str], test: Rows, challenger: NDArra
 def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
     index = {label: number for number, label in enumerate(labels)}
     return np.array([index[name] for name in names])
-
-
-def micro_roc(
-    truth: NDArray[np.int64], probabilities: NDArray[np.float32]
-) -> tuple[list[float], list[float], list[float]]:
-    """Return the ROC over all (row, class) decisions; the first threshold is 1 where scikit-learn says infinity."""
-    from sklearn.metrics import roc_curve
-
-    decisions = np.arange(probabilities.shape[1]) == truth[:, None]
-    false_positive, true_positive, thresholds = roc_curve(decisions.ravel(), probabilities.ravel())
-    return _thinned(false_positive), _thinned(true_positive), _thinned(np.minimum(thresholds, 1.0))
-
-
-def micro_precision_recall(
-    truth: NDArray[np.int64], probabilities: NDArray[np.float32]
-) -> tuple[list[float], list[float]]:
-    """Return precision and recall over all (row, class) decisions, from one threshold to the next."""
-    from sklearn.metrics import precision_recall_curve
-
-    decisions = np.arange(probabilities.shape[1]) == truth[:, None]
-    precision, recall, _ = precision_recall_curve(decisions.ravel(), probabilities.ravel())
-    return _thinned(precision), _thinned(recall)
-
-
-def _thinned(values: NDArray[Any]) -> list[float]:
-    """Return up to 100 of the points of a curve, evenly spaced: a dashboard draws no more."""
-    return values[np.unique(np.linspace(0, len(values) - 1, 100).astype(int))].astype(float).tolist()

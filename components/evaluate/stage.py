@@ -19,6 +19,7 @@ from kfp_textclf.components.common.tracking import track
 from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.evaluate.confidence import reject_option, reliability
 from kfp_textclf.components.evaluate.confidence_report import confidence_figure
+from kfp_textclf.components.evaluate.curves import micro_precision_recall, micro_roc
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed
 from kfp_textclf.components.evaluate.gate import METRIC, GateSettings, judge
 from kfp_textclf.components.evaluate.measuring import (
@@ -26,8 +27,6 @@ from kfp_textclf.components.evaluate.measuring import (
     measure_baselines,
     measure_champion,
     measure_variants,
-    micro_precision_recall,
-    micro_roc,
     read_rows,
 )
 
