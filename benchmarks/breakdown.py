@@ -10,7 +10,12 @@ from typing import Any
 TRAINING = {  # operators of torch, by what they are for
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
     "optimizer": ("aten::_fused_adamw_", "Optimizer."),
-    "gradient norm and clipping": ("aten::linalg_vector_norm", "aten::_foreach_norm", "aten::mul_", "aten::_foreach_mul_"),
+    "gradient norm and clipping": (
+        "aten::linalg_vector_norm",
+        "aten::_foreach_norm",
+        "aten::mul_",
+        "aten::_foreach_mul_",
+    ),
     "dropout": ("aten::bernoulli_", "aten::random_", "aten::ge", "aten::native_dropout"),
     "GELU": ("aten::gelu", "aten::tanh"),
     "normalisation and softmax": ("aten::native_layer_norm", "aten::_softmax"),
@@ -18,7 +23,11 @@ TRAINING = {  # operators of torch, by what they are for
 }
 SCORING = {  # kernels of onnxruntime
     "matrix products": ("MatMul", "FusedMatMul", "Gemm", "FusedGemm"),
-    "int8 matrix products, their activations quantised": ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger"),
+    "int8 matrix products, their activations quantised": (
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
+        "MatMulInteger",
+    ),
     "quantising": ("DynamicQuantizeLinear", "DequantizeLinear"),
     "GELU": ("Gelu", "FastGelu", "BiasGelu", "QuickGelu", "Erf", "Tanh"),
     "normalisation and softmax": ("LayerNormalization", "SkipLayerNormalization", "Softmax"),
@@ -70,7 +79,9 @@ def _shares(times: Mapping[str, float], kinds: Mapping[str, tuple[str, ...]]) ->
 
 def _is_one_of(name: str, names: tuple[str, ...]) -> bool:
     """Return whether an operator is one of these, or the backward pass of one."""
-    return any(name in (known, f"{known}_backward") or (known.endswith(".") and name.startswith(known)) for known in names)
+    return any(
+        name in (known, f"{known}_backward") or (known.endswith(".") and name.startswith(known)) for known in names
+    )
 
 
 def table(title: str, shares: Mapping[str, Shares]) -> dict[str, Any]:

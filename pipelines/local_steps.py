@@ -31,12 +31,12 @@ LIBRARIES = (  # of the heavy steps
     "sklearn.feature_extraction.text",
     "sklearn.svm",
 )
-SCHEMAS = "kubernetes_validate"  # kubernetes takes it along where it is installed, and seconds
 RUNTIME = "_KFP_RUNTIME"  # kfp is then imported without its client, which takes kubernetes along, and seconds
+SCHEMAS = "kubernetes_validate"  # kubernetes takes them along where they are installed, and seconds
 
 
 def import_kfp() -> None:
-    """Import kfp without its client, and let it import kubernetes without the schemas that a development has at hand."""
+    """Import kfp without its client, and without the schemas that kubernetes takes along where they are installed."""
     sys.modules[SCHEMAS] = None  # type: ignore[assignment]
     os.environ[RUNTIME] = "true"
     import_module("kfp")

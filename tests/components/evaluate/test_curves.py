@@ -33,7 +33,9 @@ def test_roc(answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, "CHUNK", 64)
     false_positive, true_positive, thresholds = micro_roc(*answers)
     wanted = roc_curve(*decisions(*answers), drop_intermediate=False)
-    np.testing.assert_allclose(np.interp(wanted[2][1:], thresholds[::-1], false_positive[::-1]), wanted[0][1:], atol=0.01)
+    np.testing.assert_allclose(
+        np.interp(wanted[2][1:], thresholds[::-1], false_positive[::-1]), wanted[0][1:], atol=0.01
+    )
     assert area(false_positive, true_positive) == pytest.approx(area(wanted[0], wanted[1]), abs=1e-4)
     assert (false_positive[0], true_positive[0], thresholds[0]) == (0, 0, 1)
     assert (np.diff(thresholds) <= 0).all()

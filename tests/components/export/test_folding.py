@@ -1,7 +1,7 @@
 """What is known before a text comes is not computed for each."""
 
 import pytest
-from architectures import SIZES, random_model
+from architectures import random_model
 
 from kfp_textclf.components.common.first_token import FAMILIES
 from kfp_textclf.components.export import folding

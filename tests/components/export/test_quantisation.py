@@ -10,8 +10,8 @@ import pytest
 from baselines.export import pairwise_deduplicated, plain_int8
 from onnx import TensorProto, helper, numpy_helper
 
-from kfp_textclf.components.export.graphs import as_matmuls
 from kfp_textclf.components.export.folding import fold_constants
+from kfp_textclf.components.export.graphs import as_matmuls
 from kfp_textclf.components.export.quantisation import (
     check_size,
     quantise_int8,
