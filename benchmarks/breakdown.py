@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def of_scoring(model: Path, batch: Mapping[str, Any], runs: int = 40) -> Shares:
 
 def _shares(times: Mapping[str, float], kinds: Mapping[str, tuple[str, ...]]) -> Shares:
     """Return the share of each kind, and of what is none of them."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for name, time in times.items():
         kind = next((kind for kind, names in kinds.items() if _is_one_of(name, names)), "everything else")
         found[kind] += time

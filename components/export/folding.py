@@ -79,9 +79,10 @@ def _inferred_shapes(model: "onnx.ModelProto") -> dict[str, list[Dim]]:
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     try:
-        graph: Any = SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
+        inferred: Any = SymbolicShapeInference.infer_shapes(model, auto_merge=True)
     except Exception as error:  # bare ones, of operators that it knows nothing of
         print(f"the graph's shapes stay computed: {error}", flush=True)
         return {}
+    graph = inferred.graph
     values = (*graph.input, *graph.value_info, *graph.output)
     return {v.name: [dim.dim_param or dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in values}
