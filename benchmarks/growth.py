@@ -208,7 +208,7 @@ def main() -> None:
         plots=[
             {
                 "name": "growth",
-                "x": "rows | classes | tokens",
+                "x": ["rows", "classes", "tokens"],
                 "log": True,
                 "panels": {
                     "seconds over rows": _lines(rows),

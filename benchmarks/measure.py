@@ -16,7 +16,7 @@ Every figure of ``make bench`` is a ratio of medians of interleaved runs (A B A 
 - ``save(script, title=, notes=[...])``: heading and paragraphs of the script's section, Markdown.
 - ``save(script, tables=[{"title": ..., "columns": [...], "rows": [[...], ...]}])``: tables of the section.
 - ``save(script, plots=[{"name": file name, "x": label, "panels": {title: {line: [[x, y], ...]}}, "log": True}])``:
-  drawings of the section; ``log`` for logarithmic axes.
+  drawings of the section; ``x`` may be a label for each panel; ``log`` for logarithmic axes.
 
 Everything else that `save` is given is kept in the JSON and not shown.
 """

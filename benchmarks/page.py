@@ -84,16 +84,23 @@ def machine(result: Mapping[str, Any]) -> str:
 
 def draw(plot: Mapping[str, Any]) -> str:
     """Draw a plot, and return its path below ``docs``."""
+    from matplotlib import colormaps
+
     from kfp_textclf.components.common import plots
 
     panels = {
         title: {name: [(float(x), float(y)) for x, y in points] for name, points in lines.items()}
         for title, lines in plot["panels"].items()
     }
-    figure = plots.curves(panels, [plot["x"]] * len(panels))
-    if plot.get("log"):
-        for axis in figure.axes:
+    figure = plots.curves(panels, _listed(plot["x"]) * (1 if isinstance(plot["x"], list) else len(panels)))
+    for axis in figure.axes:
+        if plot.get("log"):
             axis.set(xscale="log", yscale="log")
+        if len(axis.get_lines()) > 1:
+            for line, color in zip(axis.get_lines(), colormaps["tab10"].colors, strict=False):
+                line.set_color(color)
+            axis.legend(loc="upper left", bbox_to_anchor=(0, -0.15))  # below: lines cross the whole panel
+            figure.set_size_inches(12, 6.5)
     path = DOCS / ASSETS / f"{plot['name']}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(plots.to_svg(figure), encoding="utf-8")
