@@ -57,9 +57,9 @@ def seconds(run: Callable[[], Any], repeats: int = 3) -> float:
 
 
 def exponent(points: Mapping[int, float]) -> float:
-    """Return the slope of log cost over log size between the two largest sizes: fixed costs weigh least there."""
-    (small, low), (large, high) = sorted(points.items())[-2:]
-    return float(np.log(high / low) / np.log(large / small))
+    """Return the slope of log cost over log size, fitted to the three largest sizes: fixed costs weigh least there."""
+    sizes, costs = zip(*sorted(points.items())[-3:], strict=True)
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def answers(rows: int, classes: int) -> tuple[Any, Any, Any]:
@@ -191,7 +191,7 @@ def main() -> None:
         machine=MACHINE,
         figures={"rows": rows, "classes": classes, "tokens": scored["tokens"], "models": sizes, "stream_mb": peaks},
         notes=[
-            f"Rows: {FIXED_CLASSES} classes. Classes: {FIXED_ROWS:,} rows. Exponents are those between the two largest "
+            f"Rows: {FIXED_CLASSES} classes. Classes: {FIXED_ROWS:,} rows. Exponents are fitted to the three largest "
             "sizes, where fixed costs weigh least; ingest and prepare are those of `make bench-data`.",
             "Model size: "
             + "; ".join(f"{name}, {f['fp32_mb']:.0f} MB in fp32: {f['ms']:.1f} ms a text" for name, f in sizes.items())
