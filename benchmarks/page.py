@@ -97,8 +97,8 @@ def draw(plot: Mapping[str, Any]) -> str:
         if plot.get("log"):
             axis.set(xscale="log", yscale="log")
         if len(axis.get_lines()) > 1:
-            for line, color in zip(axis.get_lines(), colormaps["tab10"].colors, strict=False):
-                line.set_color(color)
+            for place, line in enumerate(axis.get_lines()):
+                line.set_color(colormaps["tab10"](place))
             axis.legend(loc="upper left", bbox_to_anchor=(0, -0.15))  # below: lines cross the whole panel
             figure.set_size_inches(12, 6.5)
     path = DOCS / ASSETS / f"{plot['name']}.svg"
