@@ -1,5 +1,6 @@
 """Making an exported graph compute less of what is known before: constants, and the shapes of reshaped values."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,9 @@ def _inferred_shapes(model: "onnx.ModelProto") -> dict[str, list[Dim]]:
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     try:
-        inferred: Any = SymbolicShapeInference.infer_shapes(model, auto_merge=True)
+        # It leaves the model in the working directory when it does not come to an end.
+        with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+            inferred: Any = SymbolicShapeInference.infer_shapes(model, auto_merge=True)
     except Exception as error:  # bare ones, of operators that it knows nothing of
         print(f"the graph's shapes stay computed: {error}", flush=True)
         return {}
