@@ -28,7 +28,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def kept(untouched: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of runs with two steps that were tracked offline."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("one", "two"):
+    for name in ("two", "one"):
         monkeypatch.setenv("WANDB_DIR", str(tmp_path / "runs" / name))
         with track("train", {"name": name}) as run:
             run.log({"loss": 1.0}, step=1)
@@ -49,7 +49,8 @@ def test_offline_runs_are_sent_once(kept: Path, project: SimpleNamespace, monkey
         done = project.run("track", "sync")
         assert done.code == 0, done.err
         lines = done.out.splitlines()
-        assert [line.partition(": ")[0] for line in lines] == [str(path) for path in offline_directories(kept)]
+        oldest_first = sorted(offline_directories(kept), key=lambda path: path.name)  # its name begins with its time
+        assert [line.partition(": ")[0] for line in lines] == list(map(str, oldest_first))
         assert all(f": {server.url}/team/kfp-textclf/runs/" in line for line in lines)
         assert len(server.history()) == 2
         assert "s3://bucket/v1" in server.uploads["manifest"].decode()
