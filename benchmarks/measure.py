@@ -15,8 +15,8 @@ Every figure of ``make bench`` is a ratio of medians of interleaved runs (A B A 
   (measured peak, memory bandwidth, tokenizer speed), what takes the rest, and what else a reader should know.
 - ``save(script, title=, notes=[...])``: heading and paragraphs of the script's section, Markdown.
 - ``save(script, tables=[{"title": ..., "columns": [...], "rows": [[...], ...]}])``: tables of the section.
-- ``save(script, plots=[{"name": file name, "x": label, "panels": {title: {line: [[x, y], ...]}}, "log": True}])``:
-  drawings of the section; ``x`` may be a label for each panel; ``log`` for logarithmic axes.
+- ``save(script, plots=[{"name": file name, "x": labels, "panels": {title: {line: [[x, y], ...]}}, "log": True}])``:
+  drawings of the section; ``x`` has a label for each panel; ``log`` is for logarithmic axes.
 
 Everything else that `save` is given is kept in the JSON and not shown.
 """

@@ -92,7 +92,7 @@ def draw(plot: Mapping[str, Any]) -> str:
         title: {name: [(float(x), float(y)) for x, y in points] for name, points in lines.items()}
         for title, lines in plot["panels"].items()
     }
-    figure = plots.curves(panels, _listed(plot["x"]) * (1 if isinstance(plot["x"], list) else len(panels)))
+    figure = plots.curves(panels, plot["x"])
     for axis in figure.axes:
         if plot.get("log"):
             axis.set(xscale="log", yscale="log")

@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import forkserver
 from pathlib import Path
@@ -38,21 +39,27 @@ SCHEMAS = "kubernetes_validate"  # kubernetes takes them along where they are in
 def import_kfp() -> None:
     """Import kfp without its client, and without the schemas that kubernetes takes along where they are installed."""
     sys.modules[SCHEMAS] = None  # type: ignore[assignment]
-    os.environ[RUNTIME] = "true"
-    import_module("kfp")
-    del os.environ[RUNTIME]
+    with _without_client():
+        import_module("kfp")
 
 
 def install() -> None:
     """Let ``kfp.local`` run steps in this way, and begin to load what the heavy ones need."""
     multiprocessing.set_forkserver_preload(list(LIBRARIES))
-    os.environ[RUNTIME] = "true"
-    forkserver.ensure_running()
-    del os.environ[RUNTIME]
+    with _without_client():
+        forkserver.ensure_running()
     import_module("kfp.dsl.executor_main")
     from kfp.local import subprocess_task_handler
 
     subprocess_task_handler.run_local_subprocess = run_step
+
+
+@contextmanager
+def _without_client() -> Iterator[None]:
+    """Let what is begun meanwhile, here or in a new process, import kfp without its client."""
+    os.environ[RUNTIME] = "true"
+    yield
+    del os.environ[RUNTIME]
 
 
 def run_step(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
