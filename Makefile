@@ -46,7 +46,7 @@ run: $(READY) ## Run the whole pipeline here [DATASET=sample|atis|FILE] [RUNS=di
 	@$(if $(filter docker,$(RUNNER)),$(BUILD_IMAGES) --missing)
 	@exec $(WITH_STORE) $(BIN)/kfp-textclf run --runs "$(RUNS)" --runner "$(RUNNER)" $(if $(STORE),--store "$(STORE_URI)") $(if $(DATASET),--dataset "$(DATASET)") $(foreach setting,$(SET),--set '$(setting)')
 
-submit: $(READY) ## Run the compiled pipeline on a cluster [HOST=url] [NAMESPACE=] [PIPELINE=build/training.yaml] [SET="..."] [ARGS="--help"]
+submit: $(READY) ## Run the compiled pipeline on a cluster [HOST=url] [NAMESPACE=] [PIPELINE=pipelines/training.yaml] [DATASET=] [SET="..."] [ARGS="--help"]
 	@$(BIN)/kfp-textclf submit $(if $(HOST),--host "$(HOST)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") $(if $(PIPELINE),--pipeline "$(PIPELINE)") $(if $(DATASET),--set 'dataset=$(DATASET)') $(foreach setting,$(SET),--set '$(setting)') $(ARGS)
 
 sweep: $(READY) ## Try the candidates of params.yaml's sweep section, publish the best [DATASET=] [RUNS=] [SET=]
@@ -102,7 +102,7 @@ images: $(READY) ## Build the container images [BASE_IMAGE=] [TORCH_INDEX=] [PAC
 push: $(READY) ## Build and push the images that the registry lacks, and record their digests in build/images.json [as images; ATTEST=true]
 	@$(BUILD_IMAGES) --push $(if $(ATTEST),--attest)
 
-changes: ## Tell whether a commit asks for other images, and whether its data are others [SINCE=HEAD^1]
+changes: ## Tell whether a commit changes the images, and whether it changes the data [SINCE=HEAD^1]
 	@$(CHANGED) $(IMAGE_INPUTS) tests/images && echo images=false || echo images=true
 	@$(CHANGED) $(DATA) && echo data=false || echo data=true
 

@@ -14,7 +14,7 @@ _ADVICE = (
     (r"CUDA out of memory|CUDA error: out of memory", "The GPU's memory is too small: lower train.batch_size."),
     (
         r"ImagePull|ErrImage|manifest unknown|no such image",
-        "The image is not where the pod looks: push it with `make push REGISTRY=...`, and compile again.",
+        "The image is not where the pod looks: `make push compile REGISTRY=... TO=build`, submit build/training.yaml.",
     ),
     (
         r"nodes are available|Unschedulable|Insufficient (cpu|memory|nvidia)",

@@ -22,13 +22,14 @@ IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 REFUSALS = {
     400: "refuses; correct what it names",
     404: "has no such thing; check that --host is the pipeline server, often .../pipeline",
-    409: "somebody else has just made the same; try again",
+    409: "somebody else has just created it; try again",
 }
+BUSY = (408, 429)  # statuses below 500 after which asking again may help
 HOW_TO_LOG_IN = "log in: --token-file, KFP_TOKEN, KFP_COOKIE or --kube-context"
 
 
 class LostConnection(UserError):
-    """The server did not answer; asking again may help."""
+    """The server did not answer, or has no time; asking again may help."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,17 @@ class Cluster:
         """Call a method of ``client`` and return its answer.
 
         Raises:
-            LostConnection: There was no answer, or the server has a problem of its own (5xx).
+            LostConnection: There was no answer, or the server is busy or has a problem of its own (5xx).
             UserError: The server refuses.
         """
         with translated(self.connection), contextlib.redirect_stdout(io.StringIO()):  # it prints links as it likes
             return function(*arguments, **options)
+
+    def known_experiment(self, name: str) -> str:
+        """Return the id of an experiment, archived or not; empty if there is none of this name."""
+        namespace = self.connection.namespace or None
+        found = self.call(self.client.list_experiments, filter=named(name), namespace=namespace).experiments or ()
+        return next((item.experiment_id for item in found if item.display_name == name), "")
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, making it if there is none of this name.
@@ -138,21 +145,29 @@ class Cluster:
             raise UserError("no server: set --host (or KFP_ENDPOINT), or --kube-context for a port of the API server")
         if connection.kube_context:
             _require_context(connection.kube_context)
+        forwarded = bool(connection.kube_context and not connection.host)  # with the login of the kubeconfig
         with translated(connection), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             client = _client_class()(
                 host=connection.host or (IN_CLUSTER if in_cluster else None),
-                existing_token=connection.token or None,
-                credentials=_credentials(connection, in_cluster),
+                existing_token=(connection.token if not forwarded else "") or None,
+                credentials=None if forwarded else _credentials(connection, in_cluster),
                 cookies=connection.cookie or None,
                 kube_context=connection.kube_context or None,
                 ssl_ca_cert=str(connection.ca_file) if connection.ca_file else None,
             )
         client._context_setting["namespace"] = connection.namespace
         client._existing_config.host = client._existing_config.host.rstrip("/")
+        if forwarded:
+            _keep_host(client._existing_config)
         rest: Any = client._run_api.api_client.rest_client
         rest.request = _with_timeout(rest.request)
         return client
+
+
+def named(name: str) -> str:
+    """Return the filter of a list to what has a name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
 def _with_timeout(request: Callable[..., T]) -> Callable[..., T]:
@@ -162,6 +177,18 @@ def _with_timeout(request: Callable[..., T]) -> Callable[..., T]:
         return request(*arguments, **{**options, "_request_timeout": TIMEOUT})
 
     return limited
+
+
+def _keep_host(configuration: Any) -> None:
+    """Let a login be renewed before each request, but not the address: it would become that of the API server alone."""
+    renew, host = configuration.refresh_api_key_hook, configuration.host
+
+    def renewed(configuration: Any) -> None:
+        renew(configuration)  # sets itself as the hook, too
+        configuration.host, configuration.refresh_api_key_hook = host, renewed
+
+    if renew:
+        configuration.refresh_api_key_hook = renewed
 
 
 def _client_class() -> "type[kfp.Client]":
@@ -209,7 +236,7 @@ def translated(connection: Connection) -> Iterator[None]:
     """Turn what the client raises in the block into one line.
 
     Raises:
-        LostConnection: There was no answer, or the server has a problem of its own (5xx).
+        LostConnection: There was no answer, or the server is busy or has a problem of its own (5xx).
         UserError: The server refuses.
     """
     from kfp_server_api.exceptions import ApiException
@@ -220,23 +247,27 @@ def translated(connection: Connection) -> Iterator[None]:
         yield
     except ApiException as error:
         reason = _reason(error)
-        if error.status == 401:
-            raise UserError(f"{where}: does not know you (401 {reason}); {HOW_TO_LOG_IN}") from error
+        if error.status == 401 or (error.status == 403 and _is_page(error.body)):
+            raise UserError(f"{where}: does not know you ({error.status} {reason}); {HOW_TO_LOG_IN}") from error
         if error.status == 403:
             namespace = f" in namespace {connection.namespace}" if connection.namespace else ""
             raise UserError(
                 f"{where}: you may not do that{namespace} (403 {reason}); ask for the role kubeflow-edit there"
             ) from error
-        if error.status and error.status < 500:
+        if error.status and error.status < 500 and error.status not in BUSY:
             raise UserError(
                 f"{where}: {REFUSALS.get(error.status, REFUSALS[400])} ({error.status} {reason})"
             ) from error
-        raise LostConnection(f"{where}: the server has a problem ({error.status} {reason}); try again") from error
-    except HTTPError as error:
-        reason = getattr(error, "reason", None) or (error.args[0] if error.args else error)
         raise LostConnection(
-            f"{where}: cannot be reached ({_short(str(reason))}); check --host and the network"
+            f"{where}: the server is busy or has a problem ({error.status} {reason}); try again"
         ) from error
+    except HTTPError as error:
+        reason = str(getattr(error, "reason", None) or (error.args[0] if error.args else error))
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in reason
+        how = (
+            "name the authority that signed its certificate: --ca-file" if untrusted else "check --host and the network"
+        )
+        raise LostConnection(f"{where}: cannot be reached ({_short(reason)}); {how}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{where}: {_short(str(error))}; check --host and the credentials") from error
 
@@ -247,7 +278,11 @@ def _reason(error: Any) -> str:
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         answer = json.loads(body)
         body = answer.get("error_message") or answer.get("message") or answer.get("error") or body
-    return _short(str(body if body and "<" not in str(body)[:1] else error.reason or "no reason given"))
+    return _short(str(body if body and not _is_page(body) else error.reason or "no reason given"))
+
+
+def _is_page(body: Any) -> bool:
+    return str(body or "").lstrip().startswith("<")
 
 
 def _short(text: str, length: int = 300) -> str:

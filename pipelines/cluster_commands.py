@@ -29,6 +29,7 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Run every step, those
 ServiceAccount = Annotated[str, typer.Option(help="Kubernetes service account of the pods.")]
 PipelineRoot = Annotated[str, typer.Option(help="Where artifacts go, s3://bucket/prefix.")]
 Push = Annotated[bool, typer.Option("--push", help="First copy to the store what it lacks of the data set.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
 AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Submit although the checkout has changes.")]
 Runs = Annotated[Path, typer.Option(help="Where results are kept.")]
 
@@ -53,7 +54,7 @@ def submit(
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
     timeout: Annotated[float, typer.Option(min=0, help="Minutes to wait; 0 for ever.")] = 360.0,
     poll: Annotated[float, typer.Option(min=0.01, help="Seconds between questions.")] = 5.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
+    dry_run: DryRun = False,
     allow_dirty: AllowDirty = False,
     push: Push = False,
     preflight: Annotated[bool, typer.Option("--preflight", help="First look from here at all that it needs.")] = False,
@@ -98,6 +99,7 @@ def schedule(
     no_cache: NoCache = False,
     service_account: ServiceAccount = "",
     pipeline_root: PipelineRoot = "",
+    dry_run: DryRun = False,
     allow_dirty: AllowDirty = False,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -114,6 +116,9 @@ def schedule(
     submission = _submission(
         pipeline, params, settings, experiment, name, no_cache, service_account, pipeline_root, allow_dirty, runs
     )
+    if dry_run:
+        typer.echo(submission.as_json())
+        return
     typer.echo(set_schedule(Cluster(cluster_at), submission, cron))
 
 

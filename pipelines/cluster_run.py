@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from kfp_textclf.components.common.artifacts import write_json
+from kfp_textclf.components.common.artifacts import atomic_file, write_json
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
@@ -16,7 +16,7 @@ from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.pipelines.cluster import Cluster, Connection
 from kfp_textclf.pipelines.run_record import read_record
 from kfp_textclf.pipelines.run_report import run_report
-from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, TimedOut, follow
+from kfp_textclf.pipelines.run_watch import CANCELED, SUCCEEDED, RunStatus, Unfollowed, follow
 from kfp_textclf.pipelines.submission import Submission, say, submit
 
 DONE, RUN_FAILED, ENDED_EARLY = 0, 1, 3  # exit codes
@@ -38,7 +38,7 @@ def run_on_cluster(
         poll: Seconds between questions.
 
     Returns:
-        Exit code: 0 succeeded (or submitted without waiting), 1 failed, 3 cancelled or timed out.
+        Exit code: 0 succeeded (or submitted without waiting), 1 failed, 3 cancelled, or not followed to its end.
 
     Raises:
         UserError: The server refuses.
@@ -53,11 +53,16 @@ def run_on_cluster(
     write_json(directory / "metrics.json", record)
     if not wait:
         return DONE
+
+    def keep(status: RunStatus) -> None:
+        with atomic_file(directory / "metrics.json") as file:
+            write_json(file, {**record, "state": status.state, "steps": _spent(status, submission)})
+
     try:
         with (directory / "logs" / "submit.log").open("a", encoding="utf-8") as log:
-            status = follow(cluster, run_id, submission.package.steps, _also_to(log), timeout, poll)
-    except TimedOut as error:
-        say(f"error: the run has not ended after {timeout / 60:g} min, and goes on: {error}; see {link}")
+            status = follow(cluster, run_id, submission.package.steps, _also_to(log), keep, timeout, poll)
+    except Unfollowed as error:
+        say(f"error: the run goes on, and {error}; see {link}")
         return ENDED_EARLY
     except KeyboardInterrupt:
         return _interrupted(cluster, run_id, link)

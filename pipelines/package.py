@@ -22,7 +22,7 @@ TYPES = {
     "LIST": (list, "a list, such as [a, b]"),
     "STRUCT": (dict, "a mapping, such as {a: 1}"),
 }
-_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?([\w-]+)'\]\}\}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Package:
         return list(dict.fromkeys(name for name, _ in _steps(self.documents[0], self.documents[0]["root"])))
 
     def resources(self, arguments: dict[str, Any]) -> dict[str, tuple[float, int]]:
-        """Return the CPU cores and the GPUs that every step may use, by its name; 0 cores where it has no limit.
+        """Return the CPU cores and the GPUs that every step may use, by its name; 0 where no limit is known yet.
 
         Args:
             arguments: Values of the parameters; a parameter of a nested pipeline is the outer one of that name.
@@ -93,7 +93,8 @@ class Package:
         for name, label in _steps(self.documents[0], self.documents[0]["root"]):
             limits = executors[label].get("container", {}).get("resources", {})
             gpus = limits.get("accelerator", {}).get("resourceCount", "0")
-            found[name] = (_cores(_given(limits.get("resourceCpuLimit", "0"), values)), int(_given(gpus, values) or 0))
+            cores = _quantity(_given(limits.get("resourceCpuLimit", "0"), values))
+            found[name] = (cores, int(_quantity(_given(gpus, values))))
         return found
 
     def without_caching(self) -> "Package":
@@ -159,9 +160,12 @@ def _given(value: str, arguments: dict[str, Any]) -> str:
     return str(arguments.get(parameter[1], "")) if parameter else value
 
 
-def _cores(quantity: str) -> float:
-    """Return 0.5 for 500m."""
-    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity or 0)
+def _quantity(text: str) -> float:
+    """Return 0.5 for 500m, and 0 for what is no number."""
+    try:
+        return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    except ValueError:
+        return 0.0
 
 
 def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[tuple[str, str]]:

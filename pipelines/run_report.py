@@ -124,8 +124,12 @@ def _failure(record: RunRecord) -> list[Block]:
     own = next((lines for name, lines in record.logs.items() if step and name.endswith(f"-{step}")), [])
     lines = (own or record.error.splitlines() or [[], *record.logs.values()][-1])[-LAST_LINES:]
     blocks: list[Block] = [Log(f"Last lines of {step or 'the run'}", lines, folded=False)] if lines else []
+    on_cluster = "link" in record.content
+    if record.state == FAILED or not on_cluster:
+        what = advice([*lines, *record.error.splitlines()], on_cluster)
+    else:
+        what = "Look at the run's page. A run that goes on needs nothing; one that has ended may be submitted again."
     if record.state != CANCELED:
-        what = advice([*lines, *record.error.splitlines()], on_cluster="link" in record.content)
         blocks.append(Facts([("What to do", what)]))
     return blocks
 

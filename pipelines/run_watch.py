@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kfp_textclf.pipelines.cluster import Cluster, LostConnection
+from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.pipelines.cluster import Cluster
 from kfp_textclf.pipelines.run_pods import Pods
 
 PENDING, RUNNING = "PENDING", "RUNNING"
 SUCCEEDED, FAILED, CANCELING, CANCELED, SKIPPED = "SUCCEEDED", "FAILED", "CANCELING", "CANCELED", "SKIPPED"
 TERMINAL = (SUCCEEDED, FAILED, CANCELED, SKIPPED)
 STRONGEST = (RUNNING, PENDING, FAILED, CANCELING, CANCELED, SUCCEEDED, SKIPPED)  # of the states of a loop's iterations
-POD, DRIVER = re.compile(r"executor\(\d+\)"), "-driver"  # what Argo's nodes beside the steps are called
+POD, DRIVER, ROOT = re.compile(r"executor\(\d+\)"), "-driver", "root"  # what Argo's nodes beside the steps are called
 LOST_AFTER = 10  # questions without an answer
 PATIENCE = 12  # questions for which a pod may wait before it is said
 LAGGING = 3  # further questions for the steps' states after the run's own
 
 
-class TimedOut(Exception):
-    """The run is still going on, and the caller does not wait any longer."""
+class Unfollowed(Exception):
+    """The run goes on as far as is known, and is not followed any longer; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def status_of(run: Any, steps: list[str]) -> RunStatus:
     tasks = list(run.run_details.task_details or ()) if run.run_details else []
     state = str(run.state or PENDING)
     found = {name: _step(name, tasks, over=state in TERMINAL) for name in steps}
-    failed = [name for task in tasks if str(task.state) == FAILED and not POD.match(name := str(task.display_name))]
+    failed = [str(task.display_name) for task in tasks if str(task.state) == FAILED]
+    failed = [name for name in failed if not POD.match(name)]
+    failed.sort(key=lambda name: (not name.endswith(DRIVER), name == ROOT))  # what failed with it says less
     pods = [str(task.state) for task in tasks if POD.match(str(task.display_name))]
     known = [step for step in found.values() if step]
     running = RUNNING in pods or (not pods and any(step.state == RUNNING for step in known))
@@ -99,7 +102,13 @@ def _step(name: str, tasks: Iterable[Any], over: bool) -> Step | None:
 
 
 def follow(
-    cluster: Cluster, run_id: str, steps: list[str], say: Callable[[str], None], timeout: float, poll: float
+    cluster: Cluster,
+    run_id: str,
+    steps: list[str],
+    say: Callable[[str], None],
+    keep: Callable[[RunStatus], None],
+    timeout: float,
+    poll: float,
 ) -> RunStatus:
     """Wait for a run to end, and say whenever a step's state changes, and what keeps it waiting.
 
@@ -108,20 +117,20 @@ def follow(
         run_id: The run.
         steps: Names of the pipeline's tasks.
         say: Takes a line at a time.
+        keep: Takes what is known whenever it has changed, so that it outlasts whatever ends this.
         timeout: Seconds to wait; 0 for ever.
         poll: Seconds between questions.
 
     Raises:
-        TimedOut: The run has not ended in time; it goes on.
-        UserError: The server refuses, or does not answer for a long time.
+        Unfollowed: The run has not ended in time, or the server refuses or does not answer for a long time.
     """
-    watch = _Watch(cluster, run_id, steps, say)
+    watch = _Watch(cluster, run_id, steps, say, keep)
     started = time.monotonic()
     while not watch.ended:
         watch.ask()
         if not watch.ended:
             if timeout and time.monotonic() - started > timeout:
-                raise TimedOut(watch.why_waiting())
+                raise Unfollowed(f"has not ended after {timeout / 60:g} min: {watch.why_waiting()}")
             time.sleep(poll)
     return watch.explained(poll)
 
@@ -129,9 +138,16 @@ def follow(
 class _Watch:
     """What has been seen and said of a run."""
 
-    def __init__(self, cluster: Cluster, run_id: str, steps: list[str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        run_id: str,
+        steps: list[str],
+        say: Callable[[str], None],
+        keep: Callable[[RunStatus], None],
+    ) -> None:
         self.status = RunStatus(PENDING)
-        self._cluster, self._run_id, self._steps, self._say = cluster, run_id, steps, say
+        self._cluster, self._run_id, self._steps, self._say, self._keep = cluster, run_id, steps, say, keep
         self._pods = Pods(cluster.connection, run_id)
         self._shown: dict[str, str] = {}
         self._lost = self._idle = 0
@@ -144,18 +160,22 @@ class _Watch:
     def ask(self) -> None:
         """Ask once, and say what is new."""
         try:
-            status = status_of(self._cluster.call(self._cluster.client.get_run, self._run_id), self._steps)
-        except LostConnection as error:
+            run = self._cluster.call(self._cluster.client.get_run, self._run_id)
+            self._cluster.identified(run.run_id)
+        except UserError as error:  # a login that ended, too, may be renewed, and a proxy recover
             self._lost += 1
             if self._lost > LOST_AFTER:
-                raise
+                raise Unfollowed(f"cannot be followed: {error}") from error
             if self._lost == 1:
                 self._say(f"{error} (asking again)")
             return
+        status = status_of(run, self._steps)
         self._lost = 0
         self._canceling |= status.state == CANCELING
         if status.state == FAILED and self._canceling:  # Argo knows no other end of a run that was stopped
             status = replace(status, state=CANCELED)
+        if status != self.status:
+            self._keep(status)
         self.status = status
         for step in status.steps:
             if self._shown.get(step.name) != step.state:
@@ -176,7 +196,7 @@ class _Watch:
             return f"no step has started; is the workflow controller running? {self._pods.command}"
         return (
             f"{', '.join(unfinished)}: its pod does not run yet; no GPU is free, no node has the labels of "
-            f"cluster.node_selector, or its image is still pulled: {self._pods.command}"
+            f"cluster.node_selector, or its image is still being pulled: {self._pods.command}"
         )
 
     def explained(self, poll: float) -> RunStatus:
@@ -185,7 +205,7 @@ class _Watch:
             if not self.status.unfinished and (self.status.failed_step or self.status.state != FAILED):
                 break
             time.sleep(poll)
-            with contextlib.suppress(LostConnection):
+            with contextlib.suppress(Unfollowed):
                 self.ask()
         step = self.status.failed_step
         if not step or step.error:

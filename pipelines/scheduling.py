@@ -59,7 +59,8 @@ def remove_schedule(cluster: Cluster, name: str, experiment: str) -> str:
     Raises:
         UserError: There is none, or the server refuses.
     """
-    earlier = _named(cluster, cluster.experiment(experiment), name)
+    experiment_id = cluster.known_experiment(experiment)
+    earlier = _named(cluster, experiment_id, name) if experiment_id else []
     if not earlier:
         raise UserError(f"{name}: there is no recurring run of this name in experiment {experiment}")
     for old in earlier:

@@ -32,7 +32,7 @@ def data_steps(
     limits: Any,
     preparation: Mapping[str, Any],
     secrets: Mapping[str, Any],
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
     """Look at what the run will need, then fetch, prepare and compare the data.
 
     Args:
@@ -41,14 +41,14 @@ def data_steps(
         publish_to: URI of the model store.
         checkpoint_uri: Where trainings are resumed from.
         node_selector: Labels of the nodes of the GPU pool.
-        champion_uri: The published version to beat.
+        champion_uri: The published version to beat; empty for the champion of publish_to as the run begins.
         checks: Levels of the checks of the data.
         limits: What they tolerate.
         preparation: All other arguments of prepare_dataset, base_model among them.
         secrets: Names of Kubernetes secrets, see `placement.SECRETS`.
 
     Returns:
-        The steps that fetched, prepared and compared the data set.
+        The steps that fetched, prepared and compared the data set, and the URI of the version to beat.
     """
     s3, s3_and_hub = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "hub_secret")
     checked = preflight_run(
@@ -65,10 +65,10 @@ def data_steps(
     prepared = prepare_dataset(raw=ingested.outputs["raw"], checks=checks, limits=limits, **preparation)
     on_cpu_pool(prepared, pipeline, cpu="2", memory="4Gi", minutes=240, **s3_and_hub)
     compared = compare_dataset(
-        dataset=prepared.outputs["dataset"], champion_uri=champion_uri, checks=checks, limits=limits
+        dataset=prepared.outputs["dataset"], champion_uri=checked.outputs["champion"], checks=checks, limits=limits
     )
     on_cpu_pool(compared, pipeline, memory="4Gi", **s3)
-    return ingested, prepared, compared
+    return ingested, prepared, compared, checked.outputs["champion"]
 
 
 def closing_steps(

@@ -42,12 +42,13 @@ def run_step(name: str) -> None:
         raise UserError(f"{name!r}: is not a step of the training pipeline ({', '.join(sorted(tasks))})")
     task, content = tasks[name]
     params = load_params(Path("params.yaml"))
-    arguments = {**pipeline_arguments(params, Path.cwd(), OUTPUTS), "champion_uri": ""}  # an experiment beats nobody
+    arguments = pipeline_arguments(params, Path.cwd(), OUTPUTS)
     component, inputs = getattr(components, task.replace("-", "_")), content.get("inputs", {})
     values: dict[str, Any] = {
         parameter: arguments[source["componentInputParameter"]]
         for parameter, source in inputs.get("parameters", {}).items()
         if parameter in (component.component_spec.inputs or {})  # the others are for the cluster
+        and "componentInputParameter" in source  # not the champion that preflight_run finds: an experiment beats nobody
     }
     for artifact, source in inputs.get("artifacts", {}).items():
         produced = source["taskOutputArtifact"]

@@ -15,7 +15,7 @@ from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.objects import NotFound
 from kfp_textclf.components.images import VERSION
-from kfp_textclf.pipelines.cluster import Cluster, LostConnection
+from kfp_textclf.pipelines.cluster import Cluster, LostConnection, named
 from kfp_textclf.pipelines.package import Package
 from kfp_textclf.pipelines.params import load_params
 from kfp_textclf.pipelines.training_run import pipeline_arguments
@@ -228,19 +228,15 @@ def _found_or_made(find: Callable[[], str], make: Callable[[], str | None]) -> s
 
 def _pipeline_id(cluster: Cluster, name: str) -> str:
     found = cluster.call(
-        cluster.client.list_pipelines, filter=_named(name), namespace=cluster.connection.namespace or None
+        cluster.client.list_pipelines, filter=named(name), namespace=cluster.connection.namespace or None
     )
     return next((item.pipeline_id for item in found.pipelines or () if item.display_name == name), "")
 
 
 def _version_id(cluster: Cluster, pipeline_id: str, version: str) -> str:
-    found = cluster.call(cluster.client.list_pipeline_versions, pipeline_id, filter=_named(version))
+    found = cluster.call(cluster.client.list_pipeline_versions, pipeline_id, filter=named(version))
     versions = found.pipeline_versions or ()
     return next((item.pipeline_version_id for item in versions if item.display_name == version), "")
-
-
-def _named(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
 def default_run_name(package: Package, arguments: dict[str, Any]) -> str:

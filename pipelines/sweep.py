@@ -93,7 +93,7 @@ def sweep(
         screening_epochs: Epochs of the first round; 0 for no such round.
         keep: Candidates that are trained to the end.
         base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
-        champion_uri: The published version to beat; empty for none.
+        champion_uri: The published version to beat; empty for the champion of publish_to, none for none.
         seed: Seed of splits, new weights, dropout and the order of rows.
         train_file: Name of the training file; not needed when the data set is one file.
         test_file: Name of the held-out file; empty to hold out test_fraction of the training file.
@@ -139,7 +139,7 @@ def sweep(
     secrets = {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
     pool: dict[str, Any] = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
     pool |= {"node_selector": node_selector, "tolerations": tolerations, **secrets}
-    ingested, prepared, compared = data_steps(
+    ingested, prepared, compared, champion = data_steps(
         NAME,
         dataset_pin=dataset_pin,
         publish_to=publish_to,
@@ -199,7 +199,7 @@ def sweep(
         publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
-            "champion_uri": champion_uri,
+            "champion_uri": champion,
             "floor": floor,
             "max_int8_drop": max_int8_drop,
             "min_baseline_gain": min_baseline_gain,

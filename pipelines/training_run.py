@@ -9,6 +9,7 @@ from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.model_store import ModelStore
+from kfp_textclf.components.common.published import NO_CHAMPION
 from kfp_textclf.components.common.report import format_bytes
 from kfp_textclf.components.evaluate.evaluation_report import in_order
 from kfp_textclf.pipelines.containers import check_engine
@@ -92,7 +93,8 @@ def pipeline_arguments(
         root: What relative data paths start from.
         runs: Where earlier runs lie.
         pipeline: ``training`` or ``sweep``.
-        on_cluster: With those of the cluster; without checkpoints, unless there is a place for them.
+        on_cluster: With those of the cluster; without checkpoints, unless there is a place for them; to beat the
+            champion of then, as a recurring run goes on with its arguments.
     """
     pin, file_arguments = pin_dataset(params.files(), root, params.store)
     arguments = {**params.arguments(), **file_arguments, "dataset_pin": pin}
@@ -108,19 +110,19 @@ def pipeline_arguments(
         arguments |= params.cluster.model_dump()
     elif not arguments["checkpoint_uri"]:
         arguments["checkpoint_uri"] = (runs.resolve() / CHECKPOINTS).as_uri()
-    arguments["champion_uri"] = _champion_to_beat(arguments, runs)
+    arguments["champion_uri"] = "" if on_cluster else _champion_to_beat(arguments, runs)
     return arguments
 
 
 def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
-    """Return the champion's URI; a repetition of the run that made the champion is judged against the one before it.
+    """Return the champion's URI, or ``none``; what made the champion is, repeated, judged against the one before it.
 
     Otherwise running the same thing twice would compare a model with itself.
     """
     store = ModelStore.open(arguments["publish_to"])
     champion = store.champion()
     if not champion:
-        return ""
+        return NO_CHAMPION
     for file in sorted(runs.glob("*/metrics.json"), reverse=True):
         earlier = read_json(file)
         same = {**earlier.get("arguments", {}), "champion_uri": ""} == {**arguments, "champion_uri": ""}

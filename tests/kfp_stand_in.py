@@ -64,8 +64,9 @@ class Behaviour:
         login_page: Send everybody to a page.
         archived: Names of experiments that are archived.
         service_account: What runs and recurring runs get that name none.
-        faults: Path pattern to what goes wrong there: a status, ``drop`` (no answer), ``cut`` (half of one) or
-            seconds of delay; and how many times.
+        forwarded: Answer only to those who come through Kubernetes.
+        faults: Path pattern to what goes wrong there: a status, ``drop`` (no answer), ``cut`` (half of one), ``login``
+            (sent to a login page) or seconds of delay; and how many times.
     """
 
     course: list[Moment] = field(
@@ -78,6 +79,7 @@ class Behaviour:
     login_page: bool = False
     archived: tuple[str, ...] = ()
     service_account: str = "pipeline-runner"
+    forwarded: bool = False
     faults: dict[str, tuple[int | str | float, int]] = field(default_factory=dict)
 
 
@@ -287,10 +289,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "/login":
                 return self._send(200, b"<html><form action=/login></form></html>", "text/html")
-            if server.behaviour.login_page:
+            if server.behaviour.login_page or fault == "login":
                 return self._send(302, b"", "text/html", Location="/login")
             if isinstance(fault, int):
                 raise Refused(fault, "a scripted fault")
+            if server.behaviour.forwarded and not urlsplit(self.path).path.startswith(KUBERNETES):
+                raise Refused(404, "the server could not find the requested resource")
             if not path.startswith(KUBERNETES):
                 self._check_credentials()
             with server.lock:

@@ -71,7 +71,7 @@ class ModelStore(ModelVersions):
             if (current["version"] if current else "") != version_of(expected):
                 raise UserError(
                     f"{self.store.uri_of(CHAMPION)}: the champion is now {current['version'] if current else 'none'}, "
-                    f"but this model was compared with {version_of(expected) or 'none'}; run the evaluation again"
+                    f"but this model was compared with {version_of(expected) or 'none'}; run the pipeline again"
                 )
             return self._crowned(version, dict(metrics), _pushed(current, version), current)
 

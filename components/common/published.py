@@ -16,6 +16,7 @@ from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.model_versions import parse_manifest, prefix_of
 from kfp_textclf.components.common.object_store import local_path
 
+NO_CHAMPION = "none"  # in place of the URI of a version to beat
 _VERSION = re.compile(r"(?P<store>.+)/versions/(?P<version>[0-9a-f]{16})/?")
 
 

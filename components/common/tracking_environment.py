@@ -13,6 +13,7 @@ from kfp_textclf.components.common.artifacts import read_json
 
 RUN_ENVIRONMENT = "KFP_TEXTCLF_RUN"
 PROJECT = "kfp-textclf"
+DEFAULT_SERVER = "https://api.forge.coreweave.com"  # as wandb has it, which need not be installed
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
 LONGEST_NAME = 128
 _USER_INFO = re.compile(r"(\w://)[^/@\s\"]+@")

@@ -28,7 +28,7 @@ VARIANT_NAMES = {
     "onnx_int8": "ONNX int8",
     "onnx_int4": "ONNX int4",
     "onnx_fp16": "ONNX fp16",
-    "onnx_fp32": "ONNX fp32 again",
+    "onnx_fp32": "ONNX fp32, as a candidate",
 }
 METRIC_NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
 MISTAKES_SHOWN, MISTAKES_OPEN, LONGEST_TEXT = 300, 20, 500
@@ -83,9 +83,10 @@ def shipped_kind(evaluation: Mapping[str, Any]) -> str:
 
 
 def variant_names(evaluation: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each variant is called, in their order; the one that was judged is the one to publish."""
+    """Return what each variant is called, in their order, and which one was judged, or is to be published."""
     names = {name: VARIANT_NAMES[name] for name, _ in in_order(evaluation["variants"])}
-    return {**names, evaluation["shipped"]: f"{names[evaluation['shipped']]} (published)"}
+    fate = "published" if evaluation["verdict"] == "promote" else "judged"
+    return {**names, evaluation["shipped"]: f"{names[evaluation['shipped']]} ({fate})"}
 
 
 def size_and_speed(variants: Mapping[str, Mapping[str, float]]) -> Any:

@@ -1,5 +1,7 @@
 """The component ``preflight_run``."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from kfp_textclf.components import images
@@ -13,7 +15,7 @@ def preflight_run(
     champion_uri: str = "",
     checkpoint_uri: str = "",
     node_selector: dict = {},  # noqa: B006  (KFP records the default; it is never mutated)
-):
+) -> NamedTuple("Outputs", [("champion", str)]):
     """Look at everything that a run needs, in seconds, before a GPU node is started for it.
 
     Every problem is named, each on a line of the log, and all of them in the error. What may be right all the same is
@@ -23,13 +25,14 @@ def preflight_run(
         dataset_pin: Version of the data set, see ingest_dataset: each file must be there, with its pinned size.
         base_model: URI of the pretrained model: it must be there; it is not downloaded.
         publish_to: URI of the model store: it must be writable.
-        champion_uri: The published version to beat, which must be there; empty for none.
+        champion_uri: The published version to beat, which must be there; empty for the champion of publish_to, none for
+            none.
         checkpoint_uri: Where checkpoints are kept, which must be writable; empty for nowhere.
         node_selector: Labels of the nodes that train; on a cluster, whether any node has them.
     """
     from kfp_textclf.components.preflight import stage
 
-    stage.preflight(
+    found = stage.preflight(
         dataset_pin,
         base_model=base_model,
         publish_to=publish_to,
@@ -37,3 +40,4 @@ def preflight_run(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     )
+    return (found.champion,)

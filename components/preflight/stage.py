@@ -3,17 +3,32 @@
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST
 from kfp_textclf.components.common.base_models import check_base_model
 from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.common.model_store import CHAMPION
+from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.object_store import ABSENT, open_store
+from kfp_textclf.components.common.published import NO_CHAMPION, version_uri
 from kfp_textclf.components.preflight.surroundings import gpu_pool_note, wandb_note
 
 AT_A_TIME = 16
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    Attributes:
+        champion: URI of the published version to beat; empty for none.
+        notes: What may be right all the same.
+    """
+
+    champion: str
+    notes: list[str]
 
 
 def preflight(
@@ -24,19 +39,17 @@ def preflight(
     champion_uri: str = "",
     checkpoint_uri: str = "",
     node_selector: Mapping[str, str] | None = None,
-) -> list[str]:
+) -> Preflight:
     """Look at every place that a run reads from or writes to; nothing is downloaded and nothing is left behind.
 
     Args:
         dataset_pin: See `DatasetPin.parse`.
         base_model: URI of the base model.
         publish_to: URI of the model store.
-        champion_uri: URI of a published version or of a store; empty for none.
+        champion_uri: URI of a published version or of a store, which means its champion; empty for that of
+            ``publish_to``, ``none`` for none.
         checkpoint_uri: Where checkpoints are kept; empty for nowhere.
         node_selector: Labels of the nodes that train.
-
-    Returns:
-        Notes: what may be right all the same.
 
     Raises:
         UserError: Something is wrong; the message names everything that is.
@@ -47,8 +60,8 @@ def preflight(
     ]
     if checkpoint_uri:
         checks.append(lambda: _check_writable(checkpoint_uri, "checkpoint_uri"))
-    if champion_uri:
-        checks.append(lambda: _check_champion(champion_uri))
+    champion: list[str] = []
+    checks.append(lambda: champion.append(_champion(champion_uri, publish_to)))
     problems: list[str] = []
     try:
         checks = [lambda file=file: check_pinned(file) for file in DatasetPin.parse(dataset_pin).files] + checks
@@ -63,7 +76,7 @@ def preflight(
     if problems:
         raise UserError(" | ".join(dict.fromkeys(problems)))
     print(f"{len(checks)} places are as the run needs them", flush=True)
-    return notes
+    return Preflight(champion[0], notes)
 
 
 def _problem(check: Callable[[], Any]) -> str:
@@ -85,8 +98,15 @@ def _check_writable(uri: str, name: str) -> None:
         raise UserError(f"{name}={uri}: cannot be written: {error}") from error
 
 
-def _check_champion(uri: str) -> None:
-    """Refuse a champion that is neither a published version nor a store with one."""
-    store = open_store(uri, "champion_uri")
-    if store.size(MANIFEST) is None and store.size(CHAMPION) is None:
+def _champion(uri: str, publish_to: str) -> str:
+    """Return the URI of the version to beat, or refuse one that is not there."""
+    if uri == NO_CHAMPION:
+        return ""
+    if not uri:
+        store = ModelStore.open(publish_to, "publish_to")
+        champion = store.champion()
+        return store.uri_of(champion["version"]) if champion else ""
+    version = version_uri(uri, "champion_uri")
+    if open_store(version, "champion_uri").size(MANIFEST) is None:
         raise UserError(f"champion_uri={uri!r}: is neither a published version nor a store with a champion; correct it")
+    return version

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kfp_textclf.components.common.tracking_environment import DEFAULT_SERVER, wanted_mode
+
 SECONDS = 5.0
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -19,11 +21,11 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 def wandb_note() -> str:
     """Return what is wrong with ``WANDB_API_KEY``, or nothing."""
     key = os.environ.get("WANDB_API_KEY", "").strip()
-    if not key or os.environ.get("WANDB_MODE", "online") != "online":
+    if not key or wanted_mode()[0] != "online":
         return ""
     if not re.fullmatch(r"(\S+-)?[0-9a-f]{40}|wandb_v\d_\S{40,}", key):
-        return "WANDB_API_KEY: is not of the form of a key; copy it from wandb.ai/authorize"
-    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+        return "WANDB_API_KEY: is not of the form of a key; copy it from the page of your account"
+    base = (os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER).rstrip("/")
     credentials = base64.b64encode(f"api:{key}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310  (the address is that of the user's own server)
         f"{base}/graphql",

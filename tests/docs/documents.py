@@ -47,8 +47,8 @@ class Command:
 
 
 def documents(root: Path) -> list[Path]:
-    """Return what a reader reads: README.md and docs/*.md."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    """Return what a reader reads: README.md, docs/*.md and manifests/README.md."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "manifests" / "README.md"]
 
 
 def blocks(path: Path) -> Iterator[Block]:

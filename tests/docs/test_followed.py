@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from checked_only import check, reason_not_to_run
+from checked_only import BASE_MODEL, check, reason_not_to_run, rehearsal
 from clone import commit, fresh_clone, run
 from documents import Command, blocks, documents
 from support import CITIES, md5, tiny_rows, write_csv
@@ -23,12 +23,15 @@ HEADER = ("text", "label")
 
 
 @pytest.fixture(scope="module")
-def bucket(s3_server: "S3Server") -> Any:
-    """The bucket that the pages call `bucket`, as boto3 has it."""
+def bucket(s3_server: "S3Server", tiny_model: Path) -> Any:
+    """The bucket that the pages call `bucket`, as boto3 has it, with a base model."""
     key, secret = (s3_server.environment[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
     session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
     s3: Any = session.resource("s3", endpoint_url=s3_server.endpoint)
-    return s3.create_bucket(Bucket="bucket")
+    bucket = s3.create_bucket(Bucket="bucket")
+    for file in tiny_model.iterdir():
+        bucket.upload_file(str(file), f"{BASE_MODEL.removeprefix('s3://bucket/')}/{file.name}")
+    return bucket
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def type_all(typed: Sequence[Command], clone: Path, environment: dict[str, str])
                 failed.append(f"{command}\n{error}")
             continue
         begun = time.monotonic()
-        done = run(command.text, clone, environment)
+        done = run(rehearsal(command.text), clone, environment)
         print(f"{time.monotonic() - begun:6.1f} s, exit code {done.returncode}: {command}", flush=True)
         if done.returncode != 0:
             failed.append(f"{command}\nexit code {done.returncode}\n{done.stdout[-2000:]}")

@@ -72,13 +72,32 @@ def test_wrong_values_never_reach_the_server(submit: Submit, setting: str, parts
     assert server.requests == []
 
 
-def kube_config(home: Path, server: StandIn) -> None:
-    """Let the home directory have a kubeconfig, whose context ``here`` is the stand-in."""
+def kube_config(home: Path, server: StandIn, user: dict | None = None) -> None:
+    """Let the home directory have a kubeconfig, whose context ``here`` is the stand-in, logged in as ``user``."""
     cluster = {"name": "here", "cluster": {"server": server.url}}
     context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
-    content = {"clusters": [cluster], "contexts": [context], "users": [{"name": "me", "user": {}}]}
+    content = {"clusters": [cluster], "contexts": [context], "users": [{"name": "me", "user": user or {}}]}
     (home / ".kube").mkdir()
     (home / ".kube/config").write_text(yaml.safe_dump({**content, "current-context": "here"}))
+
+
+def plugin(directory: Path) -> dict:
+    """A user whose token a program prints, as those of clouds are; it has expired when it is used."""
+    status = {"token": "secret", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    version = "client.authentication.k8s.io/v1beta1"
+    credential = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+    (directory / "credential.json").write_text(json.dumps(credential))
+    arguments = [str(directory / "credential.json")]
+    return {"exec": {"apiVersion": version, "command": "cat", "args": arguments, "interactiveMode": "Never"}}
+
+
+@pytest.mark.parametrize("user", ["nobody", "token", "plugin"])
+def test_every_login_of_a_kubeconfig_reaches_the_server(submit: Submit, tmp_path: Path, user: str) -> None:
+    users = {"nobody": {}, "token": {"token": "secret"}, "plugin": plugin(tmp_path)}
+    with stand_in(Behaviour(token="" if user == "nobody" else "secret", forwarded=True)) as server:
+        kube_config(tmp_path, server, users[user])
+        done = submit("", "--kube-context", "here", KFP_TOKEN="that of another server")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("way", ["forwarded port", "kube context"])
@@ -127,6 +146,10 @@ def test_failed_run_without_a_view_of_its_pods(submit: Submit, tmp_path: Path) -
             ("step first-step failed: what prepares its pod",),
         ),
         (Moment("FAILED", [Task("for-loop-1", "FAILED")]), ("the run failed: for-loop-1 failed; see ",)),
+        (
+            Moment("FAILED", [Task("root", "FAILED"), Task("gate", None, driver="FAILED")]),
+            ("the run failed: gate-driver failed; see ",),
+        ),
         (Moment("FAILED"), ("the run failed: the server does not say why",)),
     ],
 )
@@ -183,10 +206,12 @@ def test_steps_of_a_loop_are_one_line(submit: Submit, tmp_path: Path) -> None:
     assert lines == [["running"], ["succeeded", "9", "s"]]
 
 
-def test_long_training_is_only_said_to_run(submit: Submit) -> None:
+def test_long_training_is_only_said_to_run(submit: Submit, tmp_path: Path) -> None:
     with stand_in(Behaviour(course=[RUNNING])) as server:
         done = submit(server, "--timeout", "0.03")
-    one_line_error(done, 3, "has not ended", "first-step: running")
+    one_line_error(done, 3, "the run goes on, and has not ended", "first-step: running")
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert step_states(read(directory / "metrics.json")) == [("first-step", "RUNNING")]
     assert "does not run" not in done.err
 
 
@@ -305,6 +330,7 @@ def test_dry_run_sends_nothing(submit: Submit) -> None:
         (Behaviour(faults={"POST .*/upload_version$": (500, 9)}), (), ("500", "try again")),
         (Behaviour(faults={"GET .*/experiments": ("cut", 9)}), (), ("cannot be reached", "IncompleteRead")),
         (Behaviour(faults={"POST .*/runs": (403, 1)}), (), ("403", "you may not do that")),
+        (Behaviour(faults={"POST .*/runs": (429, 1)}), (), ("429", "may have started")),
         (Behaviour(faults={"POST .*/runs": (409, 1)}), (), ("409", "try again")),
         (Behaviour(faults={"POST .*/runs": (500, 9)}), (), ("500", "may have started: look for example-")),
         (
@@ -367,6 +393,34 @@ def test_short_outages_are_survived(submit: Submit) -> None:
         done = submit(server)
     assert done.code == 0, done.err
     assert "asking again" in done.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(401, "does not know you"), (403, "you may not do that"), (429, "busy"), ("login", "log in")]
+)
+def test_run_that_cannot_be_followed_goes_on(submit: Submit, tmp_path: Path, fault: int | str, reason: str) -> None:
+    """A login that ends, a proxy that refuses: asked again for a while, and what was seen of the run is kept."""
+    course = [RUNNING, Moment("RUNNING", [Task("first-step", "SUCCEEDED")]), SUCCEEDED]
+    faults: dict[str, tuple[int | str | float, int]] = {"GET .*/runs/": (fault, 3)}
+    with stand_in(Behaviour(course=course, faults=faults)) as server:
+        assert submit(server).code == 0
+        server.behaviour.course, server.polls = course[:2], {}
+        server.behaviour.faults["GET .*/healthz"] = (0.0, 1)
+        get_run, asked = server.get_run, []
+
+        def refuses_later(**options: object) -> dict:
+            asked.append(options)
+            if len(asked) == 2:
+                server.behaviour.faults["GET .*/runs/"] = (fault, 99)
+            return get_run(**options)
+
+        server.get_run = refuses_later  # type: ignore[method-assign]
+        done = submit(server)
+    one_line_error(done, 3, "the run goes on, and cannot be followed", reason, "#/runs/details/")
+    assert "asking again" in done.err
+    run_id = list(server.runs)[-1]
+    record = read(tmp_path / "runs" / run_id / "metrics.json")
+    assert (record["state"], step_states(record)) == ("RUNNING", [("first-step", "SUCCEEDED")])
 
 
 def test_slow_server_is_waited_for(submit: Submit) -> None:

@@ -138,7 +138,7 @@ def test_promoting_the_champion_again_changes_nothing(store: ModelStore, add) ->
 def test_champion_that_moved_meanwhile_stays(store: ModelStore, add, expected: str) -> None:
     champion = store.promote(add("champion"), "", METRICS)
     late = add("late")
-    with pytest.raises(UserError, match=rf"the champion is now {champion['version']}, .*; run the evaluation again"):
+    with pytest.raises(UserError, match=rf"the champion is now {champion['version']}, .*; run the pipeline again"):
         store.promote(late, expected, METRICS)
     assert store.champion() == champion
 
@@ -429,7 +429,7 @@ def test_of_publishers_at_once_exactly_one_wins(store: ModelStore, champions, tm
     winners = [out.strip() for out, _ in done if out.strip()]
     losers = [err for out, err in done if not out.strip()]
     assert len(winners) == (4 if same else 1), done
-    assert all("the champion is now" in err and "run the evaluation again" in err for err in losers), losers
+    assert all("the champion is now" in err and "run the pipeline again" in err for err in losers), losers
     record = store.champion() or {}
     assert (record["version"], [entry["version"] for entry in record["history"]]) == (winners[0], [old])
     for version in store.versions():

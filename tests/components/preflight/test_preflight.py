@@ -12,6 +12,7 @@ import pytest
 from support import md5
 
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.object_store import open_store
 from kfp_textclf.components.preflight import surroundings
 from kfp_textclf.components.preflight.stage import preflight
@@ -38,7 +39,7 @@ def test_what_is_right_leaves_nothing_behind(data: str, tiny_model: Path, tmp_pa
         "publish_to": (tmp_path / "store").as_uri(),
         "checkpoint_uri": (tmp_path / "checkpoints").as_uri(),
     }
-    assert preflight(pin(data, "train.csv"), base_model=tiny_model.as_uri(), **places) == []
+    assert preflight(pin(data, "train.csv"), base_model=tiny_model.as_uri(), **places).notes == []
     for name in ("store", "checkpoints"):
         assert not [path for path in (tmp_path / name).rglob("*") if path.name != ".lock"]
 
@@ -62,6 +63,26 @@ def test_every_problem_is_named_at_once(data: str, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out.count("problem: ") == 6
 
 
+def test_champion_to_beat_is_that_of_the_store_when_the_run_begins(data: str, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"a model")
+    models = ModelStore.open((tmp_path / "store").as_uri())
+    other = ModelStore.open((tmp_path / "other").as_uri())
+
+    def found(champion_uri: str) -> str:
+        places = {"base_model": tiny_model.as_uri(), "publish_to": models.store.uri, "champion_uri": champion_uri}
+        return preflight(pin(data, "train.csv"), **places).champion
+
+    assert [found(""), found("none")] == ["", ""]
+    versions = [store.add({"model.onnx": tmp_path / "model.onnx"}, "test") for store in (models, other)]
+    for store, version in zip((models, other), versions, strict=True):
+        store.promote(version, "", {})
+    assert [found(""), found("none")] == [models.uri_of(versions[0]), ""]
+    theirs = other.uri_of(versions[1])
+    assert [found(other.store.uri), found(theirs)] == [theirs, theirs]
+    with pytest.raises(UserError, match=r"champion_uri=.*neither a published version nor a store with a champion"):
+        found(f"{theirs[:-16]}{'0' * 16}")
+
+
 @pytest.mark.parametrize("bad", [{}, {"files": []}, {"files": [{"path": "../x", "md5": "0" * 32, "size": 1}]}])
 def test_malformed_pin_does_not_hide_the_rest(bad: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset_pin: .*holds no config\.json"):
@@ -83,7 +104,7 @@ def test_s3(s3_uri: str, tiny_model: Path, tmp_path: Path) -> None:
         store.upload(file, f"model/{file.name}")
     good = pin(f"{s3_uri}/data", "train.csv", "empty.csv")
     good["files"][1] |= {"md5": md5(b""), "size": 0}
-    assert preflight(good, base_model=f"{s3_uri}/model", publish_to=f"{s3_uri}/models") == []
+    assert preflight(good, base_model=f"{s3_uri}/model", publish_to=f"{s3_uri}/models").notes == []
     assert list(store.keys("models")) == []
     with pytest.raises(UserError) as raised:
         preflight(pin(f"{s3_uri}/data", "absent.csv"), base_model=f"{s3_uri}/other", publish_to=f"{s3_uri}/models")
@@ -137,13 +158,25 @@ def test_wandb_key(monkeypatch: pytest.MonkeyPatch, status: int, content: Any, p
     assert "0123456789" not in note
 
 
+def test_wandb_key_is_shown_to_no_server_but_that_of_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(surroundings, "_asked", lambda request: asked.append(request.full_url) or {})
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    for mode in ("", "run", "offline", "dryrun", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        surroundings.wandb_note()
+    urls = pytest.importorskip("wandb.sdk.lib.urls")
+    assert asked == [f"{urls.DEFAULT_BASE_URL}/graphql"] * 2  # by default, and by the older name of online
+
+
 def test_malformed_wandb_key_is_a_note_and_none_is_none(
     data: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "not a key")
     arguments: dict[str, Any] = {"base_model": tiny_model.as_uri(), "publish_to": (tmp_path / "store").as_uri()}
-    (note,) = preflight(pin(data, "train.csv"), **arguments)
+    (note,) = preflight(pin(data, "train.csv"), **arguments).notes
     assert "WANDB_API_KEY" in note
     monkeypatch.delenv("WANDB_API_KEY")
     assert surroundings.wandb_note() == ""
