@@ -26,7 +26,9 @@ Settings = Annotated[
 ]
 Experiment = Annotated[str, typer.Option(help="Experiment that lists the run.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Run every step, those in nested pipelines too.")]
-ServiceAccount = Annotated[str, typer.Option(help="Kubernetes service account of the pods.")]
+ServiceAccount = Annotated[
+    str, typer.Option(envvar="KFP_SERVICE_ACCOUNT", help="Kubernetes service account of the pods.")
+]
 PipelineRoot = Annotated[str, typer.Option(help="Where artifacts go, s3://bucket/prefix.")]
 Push = Annotated[bool, typer.Option("--push", help="First copy to the store what it lacks of the data set.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from kfp_textclf.components.common.artifacts import atomic_file, write_json
+from kfp_textclf.components.common.artifacts import write_json, write_text
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
@@ -55,8 +55,7 @@ def run_on_cluster(
         return DONE
 
     def keep(status: RunStatus) -> None:
-        with atomic_file(directory / "metrics.json") as file:
-            write_json(file, {**record, "state": status.state, "steps": _spent(status, submission)})
+        write_json(directory / "metrics.json", {**record, "state": status.state, "steps": _spent(status, submission)})
 
     try:
         with (directory / "logs" / "submit.log").open("a", encoding="utf-8") as log:
@@ -102,7 +101,7 @@ def _conclude(
         record["failed_step"], record["error"] = (step.name, step.error) if step else ("", status.error)
     result = _result(record, directory) if status.state == SUCCEEDED else None
     write_json(directory / "metrics.json", {**(result or {}), **record, "steps": steps})
-    (directory / "report.md").write_text(run_report([read_record(directory)]), encoding="utf-8")
+    write_text(directory / "report.md", run_report([read_record(directory)]))
     if status.state == SUCCEEDED:
         verdict = f"{result['verdict']}: {result['reason']}" if result else "the run succeeded"
         print(f"{verdict}\n{directory / 'metrics.json'}")

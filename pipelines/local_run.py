@@ -1,10 +1,10 @@
 """Running the compiled training pipeline on this machine, with progress, logs per step, and resume."""
 
 import contextlib
+import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +29,7 @@ _CANDIDATE = re.compile(r"\s*candidate: (.+)")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 _REUSED = re.compile(r"Task ([\w-]+) cache hit")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
+FULL = os.strerror(errno.ENOSPC)
 _USER_ERROR = re.compile(rf"^\s*{re.escape(UserError.__module__)}\.{UserError.__name__}: (.*)$")
 
 
@@ -79,6 +80,7 @@ def run_locally(
     """
     run = LocalRun(directory, dict(arguments), pipeline)
     (directory / "logs").mkdir(parents=True)
+    _record(run, "RUNNING")
     with tempfile.TemporaryDirectory(prefix="kfp-textclf-") as scratch:
         job = {
             "run": str(directory),
@@ -186,6 +188,7 @@ def _follow(run: LocalRun, lines: Iterable[str]) -> None:
                 step.seconds = time.monotonic() - started
                 step.status = "done" if finished[2] == "SUCCESS" else "failed"
                 display.end(step)
+                _record(run, "RUNNING")
                 log.close()
                 log, step = pipeline_log, None
             elif step:
@@ -205,7 +208,7 @@ def _log_file(run: LocalRun, step: Step) -> Path:
 
 
 def _record(run: LocalRun, state: str, error: str = "") -> None:
-    """Leave how a run ended that has no result."""
+    """Leave how far a run has come, or how it ended without a result."""
     failed = next((step.name for step in run.steps if step.status == "failed"), "")
     states = {"done": "SUCCEEDED", "failed": state}
     steps = [
@@ -224,6 +227,8 @@ def _failure(run: LocalRun, code: int) -> Exception:
     for line in reversed(lines):
         if refused := _USER_ERROR.match(line):
             return UserError(refused[1])
+    if any(FULL in line for line in lines):
+        return UserError(f"{run.directory.parent}: {FULL}; make room, and run the same command again")
     name = failed.name if failed else "the pipeline"
     tail = "\n".join(lines[-25:])
     return StepFailed(f"{tail}\n\n{name} failed (exit code {code}); whole log: {log}")
@@ -233,8 +238,10 @@ def new_run_directory(runs: Path, name: str) -> Path:
     """Return a directory for a new run below ``runs``, named by time and data set.
 
     Raises:
-        UserError: It cannot be made.
+        UserError: It cannot be made, or ``latest`` beside it is in the way.
     """
+    if (latest := runs / "latest").exists() and not latest.is_symlink():
+        raise UserError(f"{latest}: is no link to the newest run; move it away")
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
     for number in range(1000):
         directory = runs.resolve() / (stem if not number else f"{stem}-{number}")
@@ -255,7 +262,5 @@ def new_run_directory(runs: Path, name: str) -> Path:
 def point_latest(directory: Path) -> None:
     """Make ``latest`` beside the run's directory point to it."""
     latest, partial = directory.parent / "latest", directory.parent / f".latest-{os.getpid()}"
-    if latest.is_dir() and not latest.is_symlink():
-        shutil.rmtree(latest)
     partial.symlink_to(directory.name)
     partial.replace(latest)

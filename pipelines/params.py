@@ -1,5 +1,6 @@
 """Parameters of a run: ``params.yaml`` and ``--set``, validated once, for every runner."""
 
+import contextlib
 import difflib
 import math
 from collections.abc import Sequence
@@ -64,8 +65,8 @@ class Prices(_Section):
 class Train(_Section):
     """Parameters of ``train_classifier``."""
 
-    epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    epochs: int = Field(default=4, ge=1, le=10_000)
+    batch_size: int = Field(default=16, ge=1, le=100_000)
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -175,12 +176,28 @@ class Params(_Section):
         """
         if self.dataset in self.datasets:
             return self.datasets[self.dataset]
-        if Path(self.dataset).is_file() or Path(f"{self.dataset}.dvc").is_file():
-            return Dataset(train=self.dataset)
+        with contextlib.suppress(OSError, ValueError):  # no file can have that name
+            if Path(self.dataset).is_file() or Path(f"{self.dataset}.dvc").is_file():
+                return Dataset(train=self.dataset)
         known = ", ".join(self.datasets) or "none"
         raise UserError(
-            f"dataset={self.dataset!r}: is neither a file nor a name under datasets in params.yaml ({known})"
+            f"dataset={self.dataset[:200]!r}: is neither a file nor a name under datasets in params.yaml ({known})"
         )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML forbids and PyYAML lets pass: a name that stands twice, of which the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key, _), name in zip(node.value, names, strict=True):
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} stands there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -194,11 +211,11 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         UserError: The file is unreadable, or a parameter is unknown or of the wrong type or range.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  (a safe loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); run from the checkout or pass --params") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML ({error})") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not valid YAML ({_in_a_line(error)})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a mapping of parameters; start from the params.yaml of the repository")
     for override in overrides:
@@ -215,15 +232,17 @@ def _apply(content: dict[str, Any], override: str) -> None:
     keys = name.strip().split(".")
     if not separator or not all(keys):
         raise UserError(f"{override!r}: is not of the form name=value, such as train.epochs=2")
+    if name.strip() in (*SECTIONS, "sweep", "cluster", "datasets"):
+        raise UserError(f"{name}: is a section; set its parameters one by one, such as {name.strip()}.x=1")
     place = content
     for key in keys[:-1]:
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
             raise UserError(f"{name}: {key!r} is a value, not a section of parameters")
     try:
-        place[keys[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
-    except yaml.YAMLError as error:
-        raise UserError(f"{override!r}: the value is not valid YAML ({error})") from error
+        place[keys[-1]] = yaml.load(value, _Loader) if value[:1] in ("[", "{") else value  # noqa: S506
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{name}: the value is not valid YAML ({_in_a_line(error)})") from error
 
 
 def _first_problem(error: ValidationError, path: Path) -> str:

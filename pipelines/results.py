@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kfp_textclf.components.common.artifacts import read_json, write_json
+from kfp_textclf.components.common.artifacts import read_json, write_json, write_text
 from kfp_textclf.components.common.candidates import SCREENED, TRAINED
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.model_store import ModelStore
@@ -67,9 +67,9 @@ def write_results(run: LocalRun, name: str) -> dict[str, Any]:
     if metrics["published"]:
         _place(metrics["published"]["uri"], run.directory / "models" / "published")
     title, subtitle, blocks = f"Training run: {name}", _subtitle(run, metrics), _blocks(run, metrics)
-    (run.directory / "report.html").write_text(render_html(title, subtitle, blocks), encoding="utf-8")
+    write_text(run.directory / "report.html", render_html(title, subtitle, blocks))
     write_json(run.directory / "metrics.json", metrics)
-    (run.directory / "report.md").write_text(run_report([read_record(run.directory)]), encoding="utf-8")
+    write_text(run.directory / "report.md", run_report([read_record(run.directory)]))
     point_latest(run.directory)
     return metrics
 

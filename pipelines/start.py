@@ -1,5 +1,6 @@
 """The command ``kfp-textclf``: given texts are labelled at once; the rest is `cli`, which takes longer to load."""
 
+import errno
 import sys
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ from kfp_textclf.components.common.errors import UserError
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; a user error is one line and exit code 2."""
+    """Run a command; a user error, and a full disk, is one line and exit code 2."""
     try:
         command()
     except UserError as error:
@@ -16,6 +17,12 @@ def run(command: Callable[[], object]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; make room, and give the same command again", file=sys.stderr)
+        sys.exit(2)
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def sweep(
             named default is always trained to the end.
         screening_epochs: Epochs of the first round; 0 for no such round.
         keep: Candidates that are trained to the end.
-        base_model: URI of the pretrained model: hf://org/name@revision, file:///path or package://module.
+        base_model: URI of the pretrained model: hf://org/name@revision, s3://bucket/prefix, file:///path or package://module.
         champion_uri: The published version to beat; empty for the champion of publish_to, none for none.
         seed: Seed of splits, new weights, dropout and the order of rows.
         train_file: Name of the training file; not needed when the data set is one file.
@@ -118,8 +118,8 @@ def sweep(
         min_int8_agreement: Share of the validation rows on which int8 must answer as fp32; 0 quantises every layer.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
-        min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: By how much more than chance it may lie below the champion.
+        min_baseline_gain: It must beat each cheap baseline by more than this; -2 turns this off.
+        max_champion_drop: How far it may lie below the champion, beyond chance.
         publish_promoted: Publish a model that was promoted; otherwise it is only judged.
         keep_versions: How many of the newest published versions to keep, besides the champion and the one before it; 0
             keeps all.

@@ -134,8 +134,8 @@ def training(
         min_int8_agreement: Share of the validation rows on which int8 must answer as fp32; 0 quantises every layer.
         floor: Smallest Matthews correlation of the int8 model.
         max_int8_drop: How far the int8 model may lie below torch.
-        min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: By how much more than chance it may lie below the champion.
+        min_baseline_gain: It must beat each cheap baseline by more than this; -2 turns this off.
+        max_champion_drop: How far it may lie below the champion, beyond chance.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
         prefer: Which of the variants that pass is published: the smallest or the fastest.
         publish_promoted: Publish a model that was promoted; otherwise it is only judged.

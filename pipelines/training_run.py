@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import read_json
+from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
 from kfp_textclf.components.common.published import NO_CHAMPION
 from kfp_textclf.components.common.report import format_bytes
@@ -18,9 +19,11 @@ from kfp_textclf.pipelines.local_run import StepFailed, new_run_directory, run_l
 from kfp_textclf.pipelines.params import Params, load_params
 from kfp_textclf.pipelines.pins import pin_dataset
 from kfp_textclf.pipelines.results import write_results
+from kfp_textclf.pipelines.run_record import SUCCEEDED
 from kfp_textclf.pipelines.sweep_space import candidates
 
 ARTIFACTS, STORE, CHECKPOINTS = "artifacts", "store", "checkpoints"
+PUBLISHING = "publish-model"  # the step
 
 
 def run_training(
@@ -117,17 +120,25 @@ def pipeline_arguments(
 def _champion_to_beat(arguments: dict[str, Any], runs: Path) -> str:
     """Return the champion's URI, or ``none``; what made the champion is, repeated, judged against the one before it.
 
-    Otherwise running the same thing twice would compare a model with itself.
+    Otherwise running the same thing twice would compare a model with itself. A run that ended between publishing and
+    its result has made it, too.
     """
     store = ModelStore.open(arguments["publish_to"])
     champion = store.champion()
     if not champion:
         return NO_CHAMPION
     for file in sorted(runs.glob("*/metrics.json"), reverse=True):
-        earlier = read_json(file)
-        same = {**earlier.get("arguments", {}), "champion_uri": ""} == {**arguments, "champion_uri": ""}
-        if same and (earlier.get("published") or {}).get("version") == champion["version"]:
-            return earlier["arguments"]["champion_uri"]
+        try:
+            earlier = read_json(file)
+            before = earlier["arguments"]["champion_uri"]
+            same = {**earlier["arguments"], "champion_uri": ""} == {**arguments, "champion_uri": ""}
+            made = (earlier.get("published") or {}).get("version") == champion["version"]
+            ended = {step["name"] for step in earlier["steps"] if step.get("state") == SUCCEEDED}
+        except (UserError, AttributeError, LookupError, TypeError):  # of another release, or damaged
+            continue
+        killed = PUBLISHING in ended and before == (champion["previous"] or NO_CHAMPION)
+        if same and (made or killed):
+            return before
     return store.uri_of(champion["version"])  # as the store is called now
 
 

@@ -83,7 +83,7 @@ class CheckSettings:
             limits: Number by name of the check, or of a threshold: min_characters, max_characters, min_class_rows.
 
         Raises:
-            UserError: A name, level or number is none.
+            UserError: A name, level or number is unknown or out of range.
         """
         levels = {name: check.level for name, check in CHECKS.items()}
         for name, level in (checks or {}).items():

@@ -112,5 +112,5 @@ def check_pinned(file: PinnedFile) -> None:
     if answer.size is not None and answer.size != file.size:
         raise UserError(
             f"{file.path}: {file.uri} holds other bytes ({answer.size} bytes) than pinned (md5 {file.md5}, {file.size} "
-            "bytes); restore the pinned version (make data) or pin the new one (dvc add)"
+            "bytes); restore the pinned version (dvc pull) or pin the new one (kfp-textclf data add)"
         )

@@ -100,7 +100,7 @@ class FileSource(Source):
             # Without O_NONBLOCK a pipe would wait for a writer here.
             handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise NotFound(f"{self.uri} does not exist; fetch the data first (make data)") from error
+            raise NotFound(f"{self.uri} does not exist; fetch the data first (dvc pull; make data for ATIS)") from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{self.uri} cannot be read ({reason}); check its rights") from error

@@ -67,7 +67,7 @@ def _other_bytes(source: Source, actual: str, expected: Expected | None) -> User
     pinned = f"md5 {expected.md5}, {expected.size} bytes" if expected else "unknown"
     return UserError(
         f"{source.uri} holds other bytes ({actual}) than pinned ({pinned}); "
-        "restore the pinned version (make data) or pin the new one (dvc add)"
+        "restore the pinned version (dvc pull) or pin the new one (kfp-textclf data add)"
     )
 
 

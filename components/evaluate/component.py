@@ -49,8 +49,8 @@ def evaluate_model(
         champion_uri: The published version to compare with; empty for none.
         floor: Smallest Matthews correlation.
         max_int8_drop: How far int8, or another variant, may lie below torch.
-        min_baseline_gain: By how much more than this it must beat each cheap baseline; -2 lets it lose.
-        max_champion_drop: By how much more than chance it may lie below the champion.
+        min_baseline_gain: It must beat each cheap baseline by more than this; -2 turns this off.
+        max_champion_drop: How far it may lie below the champion, beyond chance.
         promote_on: not_worse: replace the champion unless significantly worse; better: only if significantly better.
         prefer: Which of the variants that pass is published: the smallest or the fastest.
 

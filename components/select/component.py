@@ -20,7 +20,7 @@ def select_best(
 ) -> NamedTuple("Outputs", [("survivors", list), ("winner", str)]):  # type: ignore[valid-type]
     """Rank the candidates of a sweep by their metric on the validation rows, and take the best one's model.
 
-    Equals rank in the order in which they were listed. Candidates that failed are named in the report and left out;
+    Ties rank in the order in which they were listed. Candidates that failed are named in the report and left out;
     only when all failed does the step fail.
 
     Args:

@@ -49,7 +49,7 @@ class Selection:
 def select_best(models: Sequence[str], output: str, *, keep: int, metric: str, always: str = "") -> Selection:
     """Rank candidates by their metric on the validation rows, and take the best one's model.
 
-    Equals rank in the order in which they were listed, so the same candidates always have the same winner. Candidates
+    Ties rank in the order in which they were listed, so the same candidates always have the same winner. Candidates
     that failed are named and left out.
 
     Args:

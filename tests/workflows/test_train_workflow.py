@@ -181,6 +181,17 @@ def test_a_refused_submission(project: Runner, api: GitHub) -> None:
     assert f"{NOWHERE}: cannot be reached" in comment
 
 
+def test_a_submission_that_crashes(project: Runner, api: GitHub) -> None:
+    """Without a compiler of the pipelines there is no run."""
+    (project.origin / "pipelines" / "training.py").write_text("raise RuntimeError('broken')\n")
+    run_git(project.origin, "commit", "-qam", "Broken")
+    jobs = project.run("train", push(api, project, NOWHERE))
+    assert (jobs["train"].result, jobs["report"].result) == ("failure", "success"), jobs["report"].log
+    (comment,) = api.posted(7)
+    assert "**Failed at submit**" in comment
+    assert "RuntimeError: broken" in comment
+
+
 def test_images_that_cannot_be_built(project: Runner, api: GitHub) -> None:
     project.environment = {**project.environment, "STUB_REGISTRY": "down"}
     jobs = project.run("train", push(api, project, NOWHERE))
