@@ -21,6 +21,7 @@ from kfp_textclf.components.common.significance import Difference, in_words
 METRIC = "matthews_correlation"
 PROMOTE_ON = ("not_worse", "better")
 PREFER = ("smallest", "fastest")
+RESIDUE = 1e-9  # of floating-point arithmetic: 0.95 - 0.94 is 0.010000000000000009, and no more than 0.01
 Quality = Mapping[str, float]
 
 
@@ -86,46 +87,47 @@ def judge(
         shipped: Name of the variant.
 
     Returns:
-        The verdict. A figure that is not a number rejects: no comparison with it means anything.
+        The verdict. A figure that is not a number rejects, of torch, of what is judged, or of what that is compared
+        with: no comparison with it means anything. A variant that is not judged has no say.
     """
     others = {**baselines, **({"champion": {METRIC: champion.first}} if champion else {})}
-    broken = [name for name, figures in variants.items() if not all(map(math.isfinite, figures.values()))]
+    broken = [name for name in ("torch", shipped) if not all(map(math.isfinite, variants[name].values()))]
     broken += [name for name, figures in others.items() if not math.isfinite(figures[METRIC])]
     if broken:
         return Verdict("reject", f"{', '.join(broken)}: a metric is not a finite number")
     kind, found, reference = shipped.removeprefix("onnx_"), variants[shipped][METRIC], variants["torch"][METRIC]
     failures = []
-    if found < settings.floor:
+    if found < settings.floor - RESIDUE:
         failures.append(f"{kind} MCC {found:.4f} is below the floor {settings.floor:.4f}")
-    if reference - found > settings.max_int8_drop:
+    if reference - found > settings.max_int8_drop + RESIDUE:
         failures.append(
             f"{kind} MCC {found:.4f} is {reference - found:.4f} below torch, more than {settings.max_int8_drop:.4f}"
         )
     for name, figures in baselines.items():
-        if found - figures[METRIC] <= settings.min_baseline_gain:
+        if found - figures[METRIC] <= settings.min_baseline_gain + RESIDUE:
             failures.append(f"{kind} MCC {found:.4f} does not beat the baseline {name} ({figures[METRIC]:.4f})")
     if champion and (failure := _against_champion(kind, champion, settings)):
         failures.append(failure)
     if failures:
         return Verdict("reject", "; ".join(failures))
-    best_baseline = max(figures[METRIC] for figures in baselines.values())
+    best = max(figures[METRIC] for figures in baselines.values())
     against = ", no champion yet"
     if champion:
         words = in_words(champion.difference, champion.p_value)
         against = f", against the champion's {champion.first:.4f}: {words} ({champion})"
     return Verdict(
         "promote",
-        f"{kind} MCC {found:.4f}: over the floor {settings.floor:.4f} and the best baseline {best_baseline:.4f}, "
-        f"{found - reference:+.4f} against torch{against}",
+        f"{kind} MCC {found:.4f}: not below the floor {settings.floor:.4f}, "
+        f"{found - best:+.4f} against the best baseline, {found - reference:+.4f} against torch{against}",
     )
 
 
 def _against_champion(kind: str, champion: Difference, settings: GateSettings) -> str:
     """Return why the challenger must not take the champion's place, or an empty string."""
     measured = f"{kind} MCC {champion.second:.4f}"
-    if champion.high < -settings.max_champion_drop:
+    if champion.high < -settings.max_champion_drop - RESIDUE:
         margin = f" by more than {settings.max_champion_drop:.4f}" if settings.max_champion_drop else ""
         return f"{measured} is below the champion's {champion.first:.4f}: significantly worse{margin} ({champion})"
-    if settings.promote_on == "better" and champion.low <= 0:
+    if settings.promote_on == "better" and champion.low <= RESIDUE:
         return f"{measured} is not significantly better than the champion's {champion.first:.4f} ({champion})"
     return ""
