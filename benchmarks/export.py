@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import measure
 import work
-from baselines.export import o2_optimised, pairwise_deduplicated, plain_export, plain_int8
+from baselines.export import INPUTS, o2_optimised, pairwise_deduplicated, plain_export, plain_int8
 
 if TYPE_CHECKING:
     import onnx
@@ -111,9 +111,7 @@ def correctness(directory: Path) -> list[tuple[str, str, str]]:
     apart = directory / "apart"
     apart.mkdir()
     onnx.save(onnx.load(file), apart / "model.onnx", save_as_external_data=True, location="weights.bin")
-    feed = {
-        name: np.array([[2, 9, 11, 3]]) if name == "input_ids" else np.ones((1, 4), dtype=int) for name in _inputs()
-    }
+    feed = {name: np.array([[2, 9, 11, 3]]) if name == "input_ids" else np.ones((1, 4), dtype=int) for name in INPUTS}
     rows = []
     for case, path, read in (("quantised", quantised, True), ("weights in a file", apart / "model.onnx", False)):
         wanted = _answer(path, feed)
@@ -129,12 +127,6 @@ def correctness(directory: Path) -> list[tuple[str, str, str]]:
                 outcomes.append(str(error).split(" : ")[2] if str(error).count(" : ") > 1 else type(error).__name__)
         rows.append((case, *outcomes))
     return rows
-
-
-def _inputs() -> tuple[str, ...]:
-    from baselines.export import INPUTS
-
-    return INPUTS
 
 
 def _answer(path: Path, feed: dict[str, Any]) -> Any:

@@ -24,7 +24,6 @@ from kfp_textclf.components.common.object_store import ABSENT, open_store
 from kfp_textclf.components.ingest.stage import ingest
 from kfp_textclf.pipelines.dev_s3 import S3Server
 
-METRICS = {"matthews_correlation": 0.75}
 CHECKPOINT = "step-1/"
 PART = 64 << 10  # bytes of a range, so that small objects come in several
 

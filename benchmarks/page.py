@@ -11,24 +11,21 @@ DOCS = Path(__file__).parents[1] / "docs"
 ASSETS = "assets/performance"
 INTRODUCTION = """# Performance
 
-Written by `make bench` from `benchmarks/results/`; not edited by hand. Every figure is a ratio of medians of
+Written by `make bench` from `benchmarks/results/`; not edited by hand. Speeds are ratios of medians of
 interleaved runs (A B A B ...) in one process group on the same data, with pinned threads and warm-up apart. A ratio is
-expressed so that higher is better. Minimum, median and maximum of each are in `benchmarks/results/*.json`.
+expressed so that higher is better. Minimum, median and maximum of each speed are in `benchmarks/results/*.json`.
 
 Most of the first ratios is "stop padding to 128 tokens": a text has about 14 of them, and anyone can do that. What is
 this project's own are the rows that are compared with the same batching, and the shares of what the machine can do.
 """
-NUMBER = r"[-+]?[\d.,]+ ?[x%]?"
+NUMBER = re.compile(r"[-+]?[\d.,]+ ?[x%]?")
 ORDER = ("training", "quality", "export", "scoring", "predict", "overhead", "growth")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table; numbers are aligned to the right."""
-    number = [
-        bool(rows) and all(re.fullmatch(r"[-+]?[\d.,]+ ?[x%]?", str(row[i])) for row in rows)
-        for i in range(len(columns))
-    ]
-    lines = [columns, ["---:" if right else "---" for right in number], *rows]
+    numeric = [bool(rows) and all(NUMBER.fullmatch(str(row[i])) for row in rows) for i in range(len(columns))]
+    lines = [columns, ["---:" if right else "---" for right in numeric], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -56,7 +53,7 @@ def section(script: str, ratios: Mapping[str, Mapping[str, Any]], result: Mappin
     parts += [row_table(own, words)] if own else []
     said = [sentence for name in own if (sentence := row_words(name, words[name]))]
     parts += ["\n".join(said)] if said else []
-    parts += [str(note) for note in _listed(result.get("notes"))]
+    parts += result.get("notes", [])
     for given in result.get("tables", []):
         parts += [f"**{given['title']}**", table(given["columns"], given["rows"])]
     for given in result.get("plots", []):
@@ -79,7 +76,7 @@ def machine(result: Mapping[str, Any]) -> str:
     flags = ", ".join(found["cpu_flags"]) or "none"
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     data = f" Data: {result['data']}." if result.get("data") else ""
-    return f"{found['threads']} threads, {found['cpu']} ({flags}); {versions}.{data}"
+    return f"{found['threads']} thread{'s' * (found['threads'] > 1)}, {found['cpu']} ({flags}); {versions}.{data}"
 
 
 def draw(plot: Mapping[str, Any]) -> str:
@@ -120,10 +117,6 @@ def overview(ratios: Mapping[str, Mapping[str, Any]]) -> str:
     path.write_text(plots.to_svg(figure), encoding="utf-8")
     counted = f"{sum(met)} of the {len(met)} targets that were measured are met."
     return f"{counted}\n\n![ratio over target]({ASSETS}/{path.name})"
-
-
-def _listed(notes: Any) -> list[Any]:
-    return [notes] if isinstance(notes, str) else list(notes or [])
 
 
 def main() -> None:

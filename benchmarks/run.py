@@ -21,16 +21,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("only", nargs="*", help=f"some of {', '.join((*SCRIPTS, *APART))}; all but {APART[0]} if none")
     chosen = parser.parse_args().only or SCRIPTS
+    if unknown := [name for name in chosen if name not in (*SCRIPTS, *APART)]:
+        parser.error(f"{unknown[0]}: is none of {', '.join((*SCRIPTS, *APART))}")
     failed = []
     for script in chosen:
-        if (HERE / f"{script}.py").is_file():
-            print(f"== {script}", flush=True)
-            started = time.monotonic()
-            code = subprocess.run([sys.executable, str(HERE / f"{script}.py")], check=False).returncode  # noqa: S603
-            failed += [script] if code else []
-            print(f"== {script}: {time.monotonic() - started:.0f} s", flush=True)
-    if (HERE / "page.py").is_file():
-        subprocess.run([sys.executable, str(HERE / "page.py")], check=True)  # noqa: S603
+        print(f"== {script}", flush=True)
+        started = time.monotonic()
+        code = subprocess.run([sys.executable, str(HERE / f"{script}.py")], check=False).returncode  # noqa: S603
+        failed += [script] if code else []
+        print(f"== {script}: {time.monotonic() - started:.0f} s", flush=True)
+    subprocess.run([sys.executable, str(HERE / "page.py")], check=True)  # noqa: S603
     print(measure.table(measure.load(measure.RATIOS)))
     if failed:
         sys.exit(f"error: {', '.join(failed)} failed; its output is above")

@@ -11,7 +11,7 @@ import random
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +283,7 @@ def ablation(rounds: int) -> None:
     measure.save(SCRIPT, tables=[table, where], ablation={name: spread.dict() for name, spread in figures.items()})
 
 
-def main(only: Sequence[str] = ()) -> None:
+def main() -> None:
     """Run the parts, all of them or some."""
     parts = {"albert": albert, "minilm": minilm, "ablation": ablation}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")

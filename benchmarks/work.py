@@ -46,17 +46,15 @@ def rows(split: str, name: str = "minilm") -> dict[str, list[Any]]:
     return pq.read_table(prepared(name) / f"{split}.parquet").to_pydict()
 
 
-def classifier(name: str, classes: int = 0) -> Path:
+def classifier(name: str) -> Path:
     """Return a directory with a classifier that is not fine-tuned, and its tokenizer: for speeds and sizes.
 
     Args:
         name: ``minilm`` or one of `SHAPES`.
-        classes: Labels of its head; those of the texts when 0.
     """
     from kfp_textclf.components.common.base_models import resolve_base_model
 
     labels = json.loads((prepared(name) / "labels.json").read_text(encoding="utf-8"))
-    labels = [f"class_{number}" for number in range(classes)] if classes else labels
 
     def write(directory: Path) -> None:
         from transformers import set_seed

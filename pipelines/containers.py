@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kfp_textclf.components import images
+from kfp_textclf.components.common.base_models import without_version
 from kfp_textclf.components.common.dataset_pin import DatasetPin
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import local_path
@@ -149,7 +150,7 @@ def access(parameters: Mapping[str, Any]) -> tuple[bool, list[Any]]:
         if uri.partition("://")[0] not in LOCAL_SCHEMES:
             remote = True
         elif uri.startswith("file://"):
-            path = local_path(uri, name)
+            path = local_path(without_version(uri), name)
             if name in WRITABLE:
                 _make_directory(path, name)
             if path.exists():  # otherwise the step says what is missing

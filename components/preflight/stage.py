@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp_textclf.components.common.artifacts import MANIFEST
-from kfp_textclf.components.common.base_models import check_base_model
+from kfp_textclf.components.common.base_models import check_base_model, versioned
 from kfp_textclf.components.common.dataset_pin import DatasetPin, check_pinned
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.model_store import ModelStore
@@ -23,10 +23,12 @@ class Preflight:
     """What was found.
 
     Attributes:
+        base_model: URI of the base model, with the version of what lies there now.
         champion: URI of the published version to beat; empty for none.
         notes: What may be right all the same.
     """
 
+    base_model: str
     champion: str
     notes: list[str]
 
@@ -54,14 +56,14 @@ def preflight(
     Raises:
         UserError: Something is wrong; the message names everything that is.
     """
+    now: dict[str, str] = {}
     checks: list[Callable[[], Any]] = [
-        lambda: check_base_model(base_model),
+        lambda: now.update(base_model=_base_model(base_model)),
         lambda: _check_writable(publish_to, "publish_to"),
     ]
     if checkpoint_uri:
         checks.append(lambda: _check_writable(checkpoint_uri, "checkpoint_uri"))
-    champion: list[str] = []
-    checks.append(lambda: champion.append(_champion(champion_uri, publish_to)))
+    checks.append(lambda: now.update(champion=_champion(champion_uri, publish_to)))
     problems: list[str] = []
     try:
         checks = [lambda file=file: check_pinned(file) for file in DatasetPin.parse(dataset_pin).files] + checks
@@ -76,7 +78,7 @@ def preflight(
     if problems:
         raise UserError(" | ".join(dict.fromkeys(problems)))
     print(f"{len(checks)} places are as the run needs them", flush=True)
-    return Preflight(champion[0], notes)
+    return Preflight(now["base_model"], now["champion"], notes)
 
 
 def _problem(check: Callable[[], Any]) -> str:
@@ -96,6 +98,11 @@ def _check_writable(uri: str, name: str) -> None:
         store.delete(key)
     except UserError as error:
         raise UserError(f"{name}={uri}: cannot be written: {error}") from error
+
+
+def _base_model(uri: str) -> str:
+    check_base_model(uri)
+    return versioned(uri)
 
 
 def _champion(uri: str, publish_to: str) -> str:

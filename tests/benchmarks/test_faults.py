@@ -8,13 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from fault_publishing import PublishTogether, Read
+from fault_scenarios import Harm, Ingest, Outcome, Place, Scenario
 from support import read
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-from fault_publishing import PublishTogether, Read  # noqa: E402
-from fault_scenarios import Harm, Ingest, Outcome, Place, Scenario  # noqa: E402
-
 pytestmark = pytest.mark.s3
 
 

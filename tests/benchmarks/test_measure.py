@@ -1,15 +1,10 @@
 """Measuring side by side, and what is kept of it."""
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-from kfp_textclf.pipelines.sources import COMPONENTS
-
-sys.path.append(str(COMPONENTS.parent / "benchmarks"))
 import measure
+import pytest
 
 
 @pytest.fixture

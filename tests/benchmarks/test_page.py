@@ -1,15 +1,10 @@
 """The page that is written from the results."""
 
-import sys
 from pathlib import Path
 
-import pytest
-
-from kfp_textclf.pipelines.sources import COMPONENTS
-
-sys.path.append(str(COMPONENTS.parent / "benchmarks"))
 import measure
 import page
+import pytest
 
 
 @pytest.fixture

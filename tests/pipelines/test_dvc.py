@@ -14,6 +14,7 @@ from support import read
 
 from kfp_textclf import components
 from kfp_textclf.pipelines.sources import COMPONENTS
+from kfp_textclf.pipelines.step import _argument
 
 ROOT = COMPONENTS.parent
 
@@ -126,12 +127,12 @@ def test_every_stage_reads_the_parameters_that_its_component_takes():
         task = next(t for task, t in spec["root"]["dag"]["tasks"].items() if task.startswith(name))
         component = getattr(components, task["taskInfo"]["name"].replace("-", "_")).component_spec.inputs
         taken = {
-            source["componentInputParameter"]
+            _argument(source)
             for parameter, source in task["inputs"].get("parameters", {}).items()
-            if parameter in component and "componentInputParameter" in source
+            if parameter in component
         }
         tracked = {
             leaf for key in stage["params"] for leaf in (params[key] if isinstance(params[key], dict) else [key])
         }
-        from_the_data = {"dataset_pin", "train_file", "test_file"}
+        from_the_data = {"dataset_pin", "train_file", "test_file", "champion"}
         assert taken - from_the_data <= tracked, name

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,9 +94,13 @@ def test_a_run_leaves_metrics_reports_logs_and_a_published_model(project: Simple
     assert "publish-model" not in [step["name"] for step in unpublished["steps"]]
 
 
-def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNamespace):
+def test_changed_data_and_base_model_run_again_in_a_directory_of_any_name(
+    project: SimpleNamespace, tiny_model: Path, tmp_path: Path
+):
+    base = shutil.copytree(tiny_model, tmp_path / "base model")
     runs = project.root / "my 100%25 runs"
     command = ("run", "--runs", str(runs), "--set", "train.epochs=1", "--set", "evaluate.floor=-1")
+    command = (*command, "--set", f"base_model={base.as_uri()}")
     assert project.run(*command).code == 0
     assert (runs / "latest" / "models" / "published" / "model.int8.onnx").is_file()
     write_csv(project.data / "train.csv", tiny_rows(CITIES[:20]))
@@ -103,6 +108,11 @@ def test_changed_data_runs_again_in_a_directory_of_any_name(project: SimpleNames
     metrics = read(runs / "latest" / "metrics.json")
     assert not any(step["cached"] for step in metrics["steps"])
     assert metrics["dataset"]["files"]["train.csv"]["rows"] == 180
+    with (base / "config.json").open("a") as config:
+        config.write("\n")
+    assert project.run(*command).code == 0
+    cached = {step["name"]: step["cached"] for step in read(runs / "latest" / "metrics.json")["steps"]}
+    assert (cached["ingest-dataset"], cached["prepare-dataset"], cached["train-classifier"]) == (True, False, False)
 
 
 @pytest.mark.parametrize("victim", ["step", "step by SIGTERM", "run"])

