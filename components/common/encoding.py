@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,20 +70,37 @@ class TextEncoder:
         except Exception as error:  # tokenizers raises bare Exception
             raise UserError(f"{directory / 'tokenizer.json'}: is not a readable tokenizer ({error})") from error
         self.tokenizer.no_padding()
-        config = read_json(directory / "config.json")
-        try:
-            self.pad_id = int(config.get("pad_token_id") or 0)
-            self.labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{directory / 'config.json'}: has no labels under id2label; name the directory of an exported model"
-            ) from error
+        self.labels, self.pad_id = _labels_and_padding(directory / "config.json")
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Return the token ids of the texts; several are tokenised in parallel."""
         started = time.perf_counter()
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
         return Encoded(ids, self.pad_id, time.perf_counter() - started)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: one decoded from other bytes, or half a surrogate pair, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _labels_and_padding(path: Path) -> tuple[list[str], int]:
+    config = read_json(path)
+    names = config.get("id2label") if isinstance(config, dict) else None
+    labels: list[Any] = [names.get(str(number)) for number in range(len(names))] if isinstance(names, dict) else []
+    if not labels or not all(isinstance(label, str) and is_utf8(label) for label in labels):
+        raise UserError(
+            f"{path}: has no labels under id2label, a text for each number from 0; name the directory of an exported "
+            "model"
+        )
+    pad_id = config.get("pad_token_id") or 0
+    if not isinstance(pad_id, int) or abs(pad_id) >= 2**31:
+        raise UserError(f"{path}: pad_token_id={pad_id!r} is no token id; name the directory of an exported model")
+    return labels, pad_id
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int64]]:

@@ -3,7 +3,6 @@
 Only numpy, tokenizers and onnxruntime are needed here, so that a serving process starts in a fraction of a second.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
 
 CALIBRATION = "calibration.json"  # of a model directory
+TEMPERATURES = (0.001, 1000)  # least and greatest; calibration fits none near them
+FOREIGN = "its files may be of several models; name the directory of an exported model"
 ONNX_FILES = ("model.int8.onnx", "model.int4.onnx", "model.fp16.onnx", "model.onnx")  # in order of preference
 
 
@@ -75,7 +76,7 @@ class OnnxClassifier(Classifier):
             threads: How many to use; the CPUs that this process may use when not given.
 
         Raises:
-            UserError: A file is missing or unreadable.
+            UserError: A file is missing or unreadable, or they do not belong together.
         """
         directory = Path(directory)
         self.path = onnx_file(directory)
@@ -84,6 +85,7 @@ class OnnxClassifier(Classifier):
         self.threads = threads or available_cpus()
         self.session = self._session(self.threads)
         self.inputs = {node.name for node in self.session.get_inputs()}
+        self.text_logits([""])  # a model that cannot answer is refused here, for a hundredth of the time to load
 
     def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return logits of shape (batch, classes) for model inputs of shape (batch, tokens), by all threads."""
@@ -116,7 +118,17 @@ class OnnxClassifier(Classifier):
 
     def _run(self, session: Any, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         feed = {name: array for name, array in batch.items() if name in self.inputs}
-        return np.asarray(session.run(["logits"], feed)[0])
+        try:
+            logits = np.asarray(session.run(["logits"], feed)[0])
+        except Exception as error:  # as in `_session`
+            raise UserError(f"{self.path}: cannot answer ({_reason(error)}); {FOREIGN}") from error
+        expected = (len(batch["input_ids"]), len(self.labels))
+        if logits.shape != expected:
+            raise UserError(
+                f"{self.path}: gives logits of shape {logits.shape}, not {expected} (texts, labels in config.json); "
+                f"{FOREIGN}"
+            )
+        return logits
 
     def _session(self, threads: int) -> Any:
         import onnxruntime
@@ -124,11 +136,17 @@ class OnnxClassifier(Classifier):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors are raised; a second line about them would be one too many
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning starves neighbours
         try:
             return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises bare Exception subclasses without a common base
-            raise UserError(f"{self.path}: is not a readable ONNX model ({str(error)[:200]})") from error
+            raise UserError(f"{self.path}: is not a readable ONNX model ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what onnxruntime says, without what it says about itself."""
+    return str(error).rpartition("Status Message: ")[2][:200].strip()
 
 
 @dataclass(frozen=True)
@@ -212,13 +230,12 @@ def read_temperature(directory: Path) -> float:
     path = directory / CALIBRATION
     if not path.exists():
         return 1.0
-    try:
-        temperature = float(read_json(path)["temperature"])
-    except (KeyError, TypeError, ValueError):
-        temperature = math.nan
-    if not 0 < temperature < math.inf:
-        raise UserError(f"{path}: holds no temperature above 0; export the model again")
-    return temperature
+    content = read_json(path)
+    temperature: Any = content.get("temperature") if isinstance(content, dict) else None
+    least, greatest = TEMPERATURES
+    if type(temperature) not in (int, float) or not least <= temperature <= greatest:
+        raise UserError(f"{path}: holds no temperature from {least} to {greatest}; export the model again")
+    return float(temperature)
 
 
 def onnx_file(directory: Path) -> Path:

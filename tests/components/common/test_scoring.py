@@ -15,6 +15,8 @@ from kfp_textclf.components.common.encoding import BATCH_TOKENS, Encoded, TextEn
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, onnx_file, score, softmax
 
+TEMPERATURES = ("0", "-1", "1e-320", "Infinity", "NaN", "null", "true", '"2"', f"1{'0' * 400}")  # unusable
+CONFIG = {"id2label": {"0": "fare", "1": "flight", "2": "meal"}}
 TEXTS = [text for _, text in tiny_rows(CITIES[:8])]
 
 
@@ -111,8 +113,34 @@ def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> N
         ({"config.json": "{}"}, r"config\.json"),
         ({"config.json": json.dumps({"id2label": {"0": "a", "2": "b"}})}, r"config\.json"),
         *(
-            ({"calibration.json": text}, r"calibration\.json: holds no temperature above 0; export the model again")
-            for text in ("{}", "[]", '{"temperature": 0}', '{"temperature": -1}', '{"temperature": Infinity}')
+            (
+                {"config.json": json.dumps({"id2label": labels})},
+                r"config\.json: has no labels under id2label, a text for",
+            )
+            for labels in (
+                None,
+                {},
+                ["a"],
+                *({**CONFIG["id2label"], "1": label} for label in (None, 1, ["b"], "\ud800")),
+            )
+        ),
+        *(
+            ({"config.json": json.dumps({"id2label": labels})}, r"gives logits of shape \(1, 3\), not \(1, [24]\)")
+            for labels in ({"0": "a", "1": "b"}, {**CONFIG["id2label"], "3": "d"})
+        ),
+        *(
+            (
+                {"config.json": json.dumps({**CONFIG, "pad_token_id": number})},
+                r"config\.json: pad_token_id=.* no token id",
+            )
+            for number in ("x", 10**30)
+        ),
+        *(
+            (
+                {"calibration.json": text},
+                r"calibration\.json: holds no temperature from 0\.001 to 1000; export the model",
+            )
+            for text in ("{}", "[]", *(f'{{"temperature": {value}}}' for value in TEMPERATURES))
         ),
     ],
     ids=[
@@ -124,17 +152,62 @@ def test_int8_model_is_preferred(exported: SimpleNamespace, tmp_path: Path) -> N
         "broken config",
         "config without labels",
         "labels with a gap",
+        "labels are null",
+        "labels are empty",
+        "labels are a list",
+        "label is null",
+        "label is a number",
+        "label is a list",
+        "label is half a character",
+        "too few labels",
+        "too many labels",
+        "padding is a text",
+        "padding is huge",
         "no temperature",
         "calibration is a list",
-        "zero temperature",
-        "negative temperature",
-        "infinite temperature",
+        *(f"temperature {value}" for value in TEMPERATURES),
     ],
 )
 def test_unusable_model_is_refused(exported: SimpleNamespace, tmp_path: Path, changes: dict, message: str) -> None:
     broken = rewritten(exported.int8, tmp_path / "model", changes)
     with pytest.raises(UserError, match=message):
         OnnxClassifier(broken)
+
+
+def test_token_that_the_model_does_not_know_is_one_line(
+    exported: SimpleNamespace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = json.loads((exported.int8 / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"]["fare"] = 5000
+    model = rewritten(exported.int8, tmp_path / "model", {"tokenizer.json": json.dumps(tokenizer)})
+    with pytest.raises(UserError, match=r"model\.int8\.onnx: cannot answer \(indices .*5000.*\); its files may be of"):
+        OnnxClassifier(model).probabilities(["fare"])
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "message"),
+    [
+        ("token_type_ids", "logits", r"cannot answer \(Required inputs \(\['token_type_ids'\]\) are missing"),
+        ("attention_mask", "embedding", r"cannot answer \(.*Invalid output name:logits\)"),
+    ],
+)
+def test_onnx_file_of_another_kind_is_refused(
+    exported: SimpleNamespace, tmp_path: Path, asked: str, answered: str, message: str
+) -> None:
+    import onnx
+
+    numbers, value = onnx.TensorProto.INT64, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["input_ids", asked], [answered])],
+        "other",
+        [value(name, numbers, ["batch", "sequence"]) for name in ("input_ids", asked)],
+        [value(answered, numbers, ["batch", "sequence"])],
+    )
+    other = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = rewritten(exported.int8, tmp_path / "model", {"model.int8.onnx": other.SerializeToString()})
+    with pytest.raises(UserError, match=message):
+        OnnxClassifier(model)
 
 
 def test_speed_is_measured(exported: SimpleNamespace) -> None:
