@@ -42,10 +42,16 @@ def local_path(uri: str, name: str) -> Path:
     Raises:
         UserError: The URI has another form.
     """
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # a malformed host
+        parts = urlsplit("")
+    path = unquote(parts.path)
+    if parts.scheme != "file" or parts.netloc or not path.startswith("/"):
         raise UserError(f"{name}={uri!r}: is not of the form file:///absolute/path")
-    return Path(unquote(parts.path))
+    if "\0" in path:
+        raise UserError(f"{name}={uri!r}: holds a NUL byte, which no path can; correct it")
+    return Path(path)
 
 
 class LocalStore(ObjectStore):

@@ -13,6 +13,7 @@ from kfp_textclf.components.common.objects import ABSENT, Conflict, NotFound, Ob
 from kfp_textclf.components.common.s3_client import client, translated
 
 DIGEST = "sha256-of-key-and-content"  # metadata of small objects
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # what AWS allows, but for a few rare rules
 WAITS = (0.2, 1.0)  # seconds before an object is read again
 
 
@@ -122,11 +123,16 @@ def parse_s3_uri(uri: str, name: str) -> tuple[str, str]:
     Raises:
         UserError: The URI has another form.
     """
-    found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", uri)
-    prefix = (found[2] or "").rstrip("/") if found else ""
-    if not found or (prefix and not _is_plain(prefix)):
-        raise UserError(f"{name}={uri!r}: is not of the form s3://bucket/prefix")
-    return found[1], prefix
+    found = re.fullmatch(r"s3://([^/]+)(?:/(.*))?", uri)
+    wrong = f"{name}={uri!r}: is not of the form s3://bucket/prefix"
+    if not found:
+        raise UserError(wrong)
+    bucket, prefix = found[1], (found[2] or "").rstrip("/")
+    if not BUCKET.fullmatch(bucket):
+        raise UserError(f"{wrong}: a bucket's name is 3 to 63 of a-z, 0-9, dot and hyphen, which {bucket!r} is not")
+    if prefix and not _is_plain(prefix):
+        raise UserError(f"{wrong}: {prefix!r} is not a plain relative path")
+    return bucket, prefix
 
 
 def _digest(key: str, content: bytes) -> str:

@@ -136,6 +136,21 @@ def test_malformed_uri_is_refused(uri: str) -> None:
         open_store(uri, "publish_to")
 
 
+@pytest.mark.parametrize(
+    ("uri", "cause"),
+    [
+        ("s3://a/b", r"a bucket's name is 3 to 63 of a-z, 0-9, dot and hyphen, which 'a' is not"),
+        ("s3://My_Bucket/b", r"a bucket's name is .*, which 'My_Bucket' is not"),
+        ("s3://abc/../x", r"'\.\./x' is not a plain relative path"),
+        ("file:///tmp/x%00", r"holds a NUL byte, which no path can; correct it"),
+        ("file://[x/y", r"is not of the form file:///absolute/path"),
+    ],
+)
+def test_malformed_part_of_a_uri_is_named(uri: str, cause: str) -> None:
+    with pytest.raises(UserError, match=rf"publish_to=.*: {cause}$"):
+        open_store(uri, "publish_to")
+
+
 def test_unwritable_directory_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="check the rights"):
