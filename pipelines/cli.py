@@ -93,13 +93,20 @@ def predict(
     ] = None,
     column: Annotated[str, typer.Option(help="Column of the texts in the CSV.")] = "text",
 ) -> None:
-    """Label texts with an ONNX model: label, probability and text, separated by tabs; torch is not needed."""
-    from kfp_textclf.pipelines.predict import predict_csv, predict_texts
+    r"""Label texts with an ONNX model: label, probability and text, separated by tabs; torch is not needed.
 
+    A tab, line feed, carriage return or backslash in a text is written as \t, \n, \r or \\. All is in UTF-8.
+    """
+    from kfp_textclf.pipelines.predict import lines_of, predict_csv, predict_texts
+
+    if csv_file and texts:
+        raise UserError(f"--csv {csv_file}: takes no texts beside it; label them by a command of their own")
     if csv_file:
         predict_csv(model, csv_file, column, sys.stdout)
+    elif texts:
+        predict_texts(model, texts, sys.stdout)
     else:
-        predict_texts(model, texts or (line.rstrip("\r\n") for line in sys.stdin), sys.stdout)
+        predict_texts(model, lines_of(sys.stdin), sys.stdout, place="standard input: line")
 
 
 @app.command()
