@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 INK = "#566070"
 COLORS = ("#2563eb", "#b45309", "#047857", "#b91c1c")
 NAMED_CLASSES = 60  # on an axis of a matrix
+LONGEST_NAME = 41  # characters of a class that a drawing shows
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a dollar sign in a label is one
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
@@ -140,14 +142,15 @@ def bars(panels: Mapping[str, Mapping[str, float]]) -> "Figure":
 
 def matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> "Figure":
     """Draw a confusion matrix, each cell shaded by its share of the row; of many classes some are named."""
-    side = 2.6 + 0.32 * min(len(labels), NAMED_CLASSES)
+    ticks = range(0, len(labels), -(-len(labels) // NAMED_CLASSES))
+    names = [shortened(labels[tick]) for tick in ticks]
+    side = 1.6 + 0.32 * min(len(labels), NAMED_CLASSES) + 0.1 * max(10, *map(len, names))
     figure, (axis,) = _figure(1, width=side + 1, height=side)
     totals = [max(1, sum(row)) for row in counts]
     shares = [[count / total for count in row] for row, total in zip(counts, totals, strict=True)]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(0, len(labels), -(-len(labels) // NAMED_CLASSES))
-    axis.set_xticks(ticks, labels[:: ticks.step], rotation=90)
-    axis.set_yticks(ticks, labels[:: ticks.step])
+    axis.set_xticks(ticks, names, rotation=90)
+    axis.set_yticks(ticks, names)
     axis.set(xlabel="predicted", ylabel="true")
     if len(labels) <= 40:
         for i, row in enumerate(counts):
@@ -156,6 +159,12 @@ def matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> "Figure":
                     color = "white" if shares[i][j] > 0.5 else "#1b2430"
                     axis.text(j, i, str(count), ha="center", va="center", color=color, fontsize=7)
     return figure
+
+
+def shortened(name: str) -> str:
+    """Return a name of at most `LONGEST_NAME` characters, with an ellipsis in place of its middle."""
+    half = (LONGEST_NAME - 1) // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def to_svg(figure: "Figure") -> str:
