@@ -59,8 +59,9 @@ def compare_runs(compared: Sequence[Run]) -> dict[str, Any]:
         compared: At least two runs.
 
     Returns:
-        ``runs``: name, source, metrics, parameters and data of each. ``metrics``, ``parameters`` and ``data``: by name
-        a list with the value in each run, None where it is not known; of the last two those that differ.
+        ``runs``: name, source, metrics, judged variant, parameters and data of each. ``metrics``, ``parameters`` and
+        ``data``: by name a list with the value in each run, None where it is not known; of the last two those that
+        differ.
         ``significance``: for each run but the first what the paired tests say on the held-out rows that it has in
         common with the first; p values of several runs are adjusted by Holm's method.
     """
@@ -68,12 +69,15 @@ def compare_runs(compared: Sequence[Run]) -> dict[str, Any]:
     return {
         "runs": [
             {k: v for k, v in vars(run).items() if k not in ("predictions", "content")}
-            | {"rows_predicted": len(run.predictions.answers) if run.predictions else 0}
+            | {
+                "rows_predicted": len(run.predictions.answers) if run.predictions else 0,
+                "judged": run.content.get("shipped", "onnx_int8"),
+            }
             for run in compared
         ],
-        "metrics": _side_by_side([run.metrics for run in compared]),
-        "parameters": _differing(_side_by_side([run.params for run in compared])),
-        "data": _differing(_side_by_side([_data(run.dataset) for run in compared])),
+        "metrics": side_by_side([run.metrics for run in compared]),
+        "parameters": _differing(side_by_side([run.params for run in compared])),
+        "data": _differing(side_by_side([_data(run.dataset) for run in compared])),
         "significance": _adjusted(compared, tested),
     }
 
@@ -125,7 +129,7 @@ def _data(dataset: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _side_by_side(columns: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+def side_by_side(columns: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """Return the value in each column by name, in the order in which the names come up."""
     names = dict.fromkeys(chain.from_iterable(columns))
     return {name: [column.get(name) for column in columns] for name in names}

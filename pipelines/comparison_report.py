@@ -15,9 +15,8 @@ from kfp_textclf.components.common.report import (
     render_html,
 )
 from kfp_textclf.components.common.significance import METRICS
-
-SHOWN, HIDDEN = "onnx_int8.", ("torch.", "onnx.")  # the published variant; figures of the others are in the JSON
-NAMES = {"matthews_correlation": "MCC", "macro_f1": "macro F1", "accuracy": "accuracy"}
+from kfp_textclf.components.evaluate.evaluation_report import METRIC_NAMES, VARIANT_NAMES
+from kfp_textclf.pipelines.compare import side_by_side
 
 
 def in_text(comparison: dict[str, Any]) -> str:
@@ -26,7 +25,7 @@ def in_text(comparison: dict[str, Any]) -> str:
     parts = [[f"{letter(i)}  {run['name']} ({run['source']})" for i, run in enumerate(runs)]]
     header = ["", *map(letter, range(len(runs)))]
     for title, rows in (
-        ("metrics of the int8 model", _metric_rows(comparison)),
+        ("metrics of the judged variant", _metric_rows(comparison)),
         ("parameters that differ", _rows(comparison["parameters"])),
         ("data that differ", _rows(comparison["data"])),
     ):
@@ -46,7 +45,7 @@ def in_html(comparison: dict[str, Any]) -> str:
         blocks.append(Verdict(f"{letter(i)} against A: {entry['verdict']}", sentence(entry, i, len(runs)), good))
         if "metrics" in entry:
             blocks.append(_tests(entry, i))
-    blocks.append(Table("Metrics of the int8 model", header, _metric_rows(comparison)))
+    blocks.append(Table("Metrics of the judged variant", header, _metric_rows(comparison)))
     for title, values in (
         ("Parameters that differ", comparison["parameters"]),
         ("Data that differ", comparison["data"]),
@@ -81,7 +80,7 @@ def sentence(entry: dict[str, Any], number: int, runs: int) -> str:
 def _tests(entry: dict[str, Any], number: int) -> Table:
     rows = [
         (
-            NAMES[name],
+            METRIC_NAMES[name],
             found["first"],
             found["second"],
             Quantity(f"{found['difference']:+.4f}"),
@@ -100,18 +99,27 @@ def _tests(entry: dict[str, Any], number: int) -> Table:
 
 
 def _metric_rows(comparison: dict[str, Any]) -> list[list[str]]:
-    """Return the figures of the published variant, and those that belong to no variant, with differences to A."""
-    rows = []
-    for name, values in comparison["metrics"].items():
-        if name.startswith(HIDDEN):
-            continue
+    """Return the figures of the judged variant, and those that belong to no variant, with differences to A."""
+    judged = [run["judged"] for run in comparison["runs"]]
+    rows = [["variant", *(VARIANT_NAMES.get(variant, variant) for variant in judged)]] if len(set(judged)) > 1 else []
+    for name, values in side_by_side([_judged(run) for run in comparison["runs"]]).items():
         first, *others = values
         cells = [_value(first)]
         for other in others:
             change = "" if first is None or other is None else f" ({_signed(other - first)})"
             cells.append(_value(other) + change)
-        rows.append([name.removeprefix(SHOWN), *map(Quantity, cells)])
+        rows.append([name, *map(Quantity, cells)])
     return rows
+
+
+def _judged(run: dict[str, Any]) -> dict[str, float]:
+    """Return the figures of a run by their names; those of other variants are in the JSON."""
+    named = {name: name.partition(".") for name in run["metrics"]}
+    return {
+        rest if variant == run["judged"] else name: run["metrics"][name]
+        for name, (variant, _, rest) in named.items()
+        if variant == run["judged"] or variant not in VARIANT_NAMES
+    }
 
 
 def _rows(values: dict[str, list[Any]]) -> list[list[str]]:

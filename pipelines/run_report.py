@@ -18,12 +18,12 @@ from kfp_textclf.components.common.report import (
 )
 from kfp_textclf.components.common.significance import METRICS, in_words
 from kfp_textclf.components.compare.comparison_report import comparison_blocks
-from kfp_textclf.components.evaluate.evaluation_report import variant_names
+from kfp_textclf.components.evaluate.evaluation_report import METRIC_NAMES, variant_names
 from kfp_textclf.components.select.sweep_report import candidates_table
 from kfp_textclf.pipelines import run_changes
 from kfp_textclf.pipelines.advice import advice
 from kfp_textclf.pipelines.compare import compare_runs
-from kfp_textclf.pipelines.comparison_report import NAMES, sentence
+from kfp_textclf.pipelines.comparison_report import sentence
 from kfp_textclf.pipelines.run_diagrams import learning_curve, steps_diagram
 from kfp_textclf.pipelines.run_record import CANCELED, FAILED, SUCCEEDED, RunRecord
 
@@ -140,7 +140,7 @@ def _champion(content: Mapping[str, Any]) -> list[Block]:
         return []
     comparison = champion["comparison"]
     rows = [
-        (NAMES[name], *_difference(found, "second", "first", found["p_value"]))
+        (METRIC_NAMES[name], *_difference(found, "second", "first", found["p_value"]))
         for name, found in comparison["metrics"].items()
     ]
     note = (
@@ -181,7 +181,7 @@ def _against(record: RunRecord, others: Sequence[RunRecord]) -> list[Block]:
                 without.append((other.name, sentence(entry, i, len(known) + 1)))
                 continue
             rows = [
-                (NAMES[name], *_difference(found, "first", "second", found["p_adjusted"]))
+                (METRIC_NAMES[name], *_difference(found, "first", "second", found["p_adjusted"]))
                 for name, found in entry["metrics"].items()
             ]
             columns = ("metric", "this run", "the other", "difference", "95 % interval", "p", "")
@@ -209,7 +209,7 @@ def _variants(content: Mapping[str, Any]) -> Table:
     rows: list[Sequence[Any]] = [
         (
             name,
-            *(figures[metric] for metric in NAMES),
+            *(figures[metric] for metric in METRIC_NAMES),
             Quantity(format_bytes(figures["size_bytes"])),
             Quantity(f"{figures['latency_ms_p50']:.2f} / {figures['latency_ms_p99']:.2f}"),
             round(figures["rows_per_second"]),
@@ -217,8 +217,8 @@ def _variants(content: Mapping[str, Any]) -> Table:
         for name, figures in ((name, content["variants"][variant]) for variant, name in variant_names(content).items())
     ]
     for name, figures in content["baselines"].items():
-        rows.append((f"baseline {name}", *(figures[metric] for metric in NAMES), "", "", ""))
-    columns = ("model", *NAMES.values(), "size", "p50 / p99 ms", "rows/s")
+        rows.append((f"baseline {name}", *(figures[metric] for metric in METRIC_NAMES), "", "", ""))
+    columns = ("model", *METRIC_NAMES.values(), "size", "p50 / p99 ms", "rows/s")
     return Table("Variants", columns, rows, f"On {content['rows']:,} held-out texts.")
 
 

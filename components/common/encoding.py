@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kfp_textclf.components.common.artifacts import read_json
 from kfp_textclf.components.common.errors import UserError
+from kfp_textclf.components.common.texts import normalise
 
 BATCH_TOKENS = 256  # of a padded batch: its activations stay in the core's cache (benchmarks/scoring.py)
 
@@ -73,9 +74,9 @@ class TextEncoder:
         self.labels, self.pad_id = _labels_and_padding(directory / "config.json")
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Return the token ids of the texts; several are tokenised in parallel."""
+        """Return the token ids of the texts, normalised as in training; several are tokenised in parallel."""
         started = time.perf_counter()
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast([normalise(text) for text in texts])]
         return Encoded(ids, self.pad_id, time.perf_counter() - started)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support import read
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.pipelines.compare import compare_runs, load_run
@@ -58,6 +60,18 @@ def answers(seed: int, rows: int, errors: float, first: int = 0) -> list[tuple[s
 def comparison(tmp_path: Path, *runs: Sequence[tuple[str, str, str]] | None) -> dict:
     directories = [write_run(tmp_path / f"run{i}", run) for i, run in enumerate(runs)]
     return compare_runs([local_run(directory, directory.name, "local") for directory in directories])
+
+
+def test_each_run_is_shown_by_the_variant_that_was_judged(tmp_path: Path):
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    content = read(second / "metrics.json")
+    content["variants"]["onnx_int4"] = {"accuracy": 0.8, "size_bytes": 5}
+    (second / "metrics.json").write_text(json.dumps({**content, "shipped": "onnx_int4"}))
+    found = compare_runs([local_run(directory, directory.name, "local") for directory in (first, second)])
+    lines = [re.split(r"  +", line) for line in in_text(found).splitlines()]
+    assert ["variant", "ONNX int8", "ONNX int4"] in lines
+    assert ["accuracy", "0.9000", "0.8000 (-0.1000)"] in lines
+    assert not [line for line in lines if line[0].startswith(("torch", "onnx"))]
 
 
 def test_seeds_do_not_differ_and_a_crippled_model_does(project: SimpleNamespace):

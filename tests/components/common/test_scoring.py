@@ -62,6 +62,17 @@ def test_no_texts_get_no_rows(exported: SimpleNamespace) -> None:
     assert OnnxClassifier(exported.int8).probabilities([]).shape == (0, 3)
 
 
+def test_texts_are_what_they_are_in_training(exported: SimpleNamespace) -> None:
+    """Where white space and the form of Unicode are tokens of their own, others would be answered than was judged."""
+    from tokenizers import pre_tokenizers
+
+    encoder = TextEncoder(exported.int8)
+    encoder.tokenizer.normalizer = None
+    encoder.tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "isolated")
+    composed, loose = encoder.encode(["book a caf\u00e9 flight", "  book\ta  cafe\u0301\nflight "]).ids
+    assert composed == loose
+
+
 def test_long_texts_are_cut_where_the_training_cut_them(exported: SimpleNamespace) -> None:
     encoded = TextEncoder(exported.int8).encode(["flight " * 1000])
     assert [encoded.padded(rows)["input_ids"].shape for rows in encoded.batches()] == [(1, 32)]
