@@ -68,14 +68,18 @@ class MeasuredChampion:
     """What the champion answered on the held-out rows.
 
     Attributes:
+        truth: True label of each row.
         answers: Its label of each row.
         figures: Version, URI, quality, and the confusion matrix with its labels.
-        comparison: In which the champion is the first model and the challenger the second.
     """
 
+    truth: list[str]
     answers: list[str]
     figures: dict[str, Any]
-    comparison: Comparison
+
+    def compared_with(self, challenger: list[str]) -> Comparison:
+        """Compare it, the first model, with another one, the second, by the label that this gives each row."""
+        return compare(*(_indices(names, self.figures["labels"]) for names in (self.truth, self.answers, challenger)))
 
 
 def read_rows(data: Path, splits: Sequence[str]) -> Rows:
@@ -135,22 +139,20 @@ def measure_baselines(train: Rows, test: Rows, labels: list[str]) -> dict[str, d
     }
 
 
-def measure_champion(uri: str, labels: list[str], test: Rows, challenger: NDArray[np.int64]) -> MeasuredChampion:
+def measure_champion(uri: str, labels: list[str], test: Rows) -> MeasuredChampion:
     """Score the champion on the same rows; a label that one side does not know is a class of its own.
 
     Args:
         uri: The published version.
         labels: Class names of the data set.
         test: The held-out rows.
-        challenger: The model's class of each row, shape (rows,).
     """
     uri = version_uri(uri, "champion_uri")
     directory = open_version(uri, "champion_uri")
     classifier = OnnxClassifier(directory)
     every = sorted({*labels, *classifier.labels})
     answers = [classifier.labels[row] for row in classifier.probabilities(test.texts).argmax(axis=1)]
-    truth, predicted = _indices(test.labels, every), _indices(answers, every)
-    matrix = confusion_matrix(truth, predicted, len(every))
+    matrix = confusion_matrix(_indices(test.labels, every), _indices(answers, every), len(every))
     figures = {
         "version": directory.name,
         "uri": uri,
@@ -158,8 +160,7 @@ def measure_champion(uri: str, labels: list[str], test: Rows, challenger: NDArra
         "labels": every,
         "confusion_matrix": matrix.tolist(),
     }
-    comparison = compare(truth, predicted, _indices([labels[row] for row in challenger], every))
-    return MeasuredChampion(answers, figures, comparison)
+    return MeasuredChampion(test.labels, answers, figures)
 
 
 def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:

@@ -3,9 +3,10 @@
 import csv
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,18 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.classification import per_class
 from kfp_textclf.components.common.report import render_html, render_markdown
 from kfp_textclf.components.common.scoring import softmax
+from kfp_textclf.components.common.significance import Comparison
 from kfp_textclf.components.common.tracking import track
 from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.evaluate.confidence import reject_option, reliability
 from kfp_textclf.components.evaluate.confidence_report import confidence_figure
 from kfp_textclf.components.evaluate.curves import micro_precision_recall, micro_roc
 from kfp_textclf.components.evaluate.evaluation_report import evaluation_blocks, mistakes, size_and_speed
-from kfp_textclf.components.evaluate.gate import METRIC, GateSettings, judge
+from kfp_textclf.components.evaluate.gate import METRIC, GateSettings, Verdict, judge
 from kfp_textclf.components.evaluate.measuring import (
+    Answers,
+    Measured,
+    MeasuredChampion,
     Rows,
     measure_baselines,
     measure_champion,
@@ -89,48 +94,27 @@ def evaluate(
     measured = measure_variants(verified(onnx), verified(onnx_int8), labels, test)
     baselines = measure_baselines(read_rows(data, ["train", "validation"]), test, labels)
     settings = settings or GateSettings()
-    order = measured.by_preference(settings.prefer)
-    while True:
-        shipped = order.pop(0)
-        answers, champion = measured.answers[shipped], None
-        if champion_uri:
-            champion = measure_champion(champion_uri, labels, test, answers.probabilities.argmax(axis=1))
-        difference = champion.comparison.metrics[METRIC] if champion else None
-        decision = judge(measured.variants, baselines, difference, settings, shipped)
-        if decision.verdict == "promote" or not order:
-            break
-    roc = micro_roc(measured.truth, answers.probabilities)
-    precision, recall = micro_precision_recall(measured.truth, answers.probabilities)
+    champion = measure_champion(champion_uri, labels, test) if champion_uri else None
+    chosen = _choose(measured, baselines, champion, labels, settings)
     config = {**asdict(settings), "champion_uri": champion_uri, "dataset_pin": dataset_pin(data)}
     with track("evaluate", config) as tracked:
-        tracked.summary({"verdict": decision.verdict, "reason": decision.reason, **measured.variants, **baselines})
+        verdict = asdict(chosen.decision)
+        tracked.summary({**verdict, **measured.variants, **baselines})
+    compared = {"comparison": asdict(chosen.comparison)} if chosen.comparison else {}
     content = {
+        **verdict,
+        **_figures(measured, chosen, labels),
         "rows": len(test.texts),
-        "labels": labels,
-        "variants": measured.variants,
-        "shipped": shipped,
         "baselines": baselines,
-        "champion": {**champion.figures, "comparison": asdict(champion.comparison)} if champion else None,
-        "verdict": decision.verdict,
-        "reason": decision.reason,
-        "confusion_matrix": answers.confusion_matrix.tolist(),
-        "per_class": {s.label: vars(s) for s in per_class(answers.confusion_matrix, labels)},
-        "reliability": {
-            "calibrated": reliability(answers.probabilities, measured.truth),
-            "uncalibrated": reliability(softmax(answers.logits), measured.truth),
-        },
-        "reject_option": reject_option(answers.probabilities, measured.truth),
-        "roc": {"false_positive": roc[0], "true_positive": roc[1]},
-        "precision_recall": {"precision": precision, "recall": recall},
-        "latency_ms": measured.latency_ms,
+        "champion": {**champion.figures, **compared} if champion else None,
         "mistakes": mistakes(
-            test.texts, measured.truth, answers.probabilities, labels, champion.answers if champion else None
+            test.texts, measured.truth, chosen.probabilities, labels, champion.answers if champion else None
         ),
         "tracking": {"evaluate": tracked.metadata()},
     }
     with atomic_directory(output, "evaluate_model") as directory:
         write_json(directory / "metrics.json", content)
-        _write_predictions(directory / "predictions.csv", test, answers.probabilities, labels)
+        _write_predictions(directory / "predictions.csv", test, chosen.probabilities, labels)
         for name in PROFILE_FILES:
             if (data / name).is_file():
                 shutil.copyfile(data / name, directory / name)
@@ -140,17 +124,73 @@ def evaluate(
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
     return Evaluation(
-        verdict=decision.verdict,
-        reason=decision.reason,
+        **verdict,
         labels=labels,
-        shipped=shipped,
+        shipped=chosen.shipped,
         confusion_matrix=content["confusion_matrix"],
-        roc=roc,
+        roc=micro_roc(measured.truth, chosen.probabilities),
         variants=measured.variants,
         tracking=tracked.metadata(),
         report_html=render_html(title, subtitle, blocks),
         report_markdown=render_markdown(title, subtitle, blocks),
     )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The variant that is judged: the first that passes, or the last."""
+
+    shipped: str
+    answers: Answers
+    decision: Verdict
+    comparison: Comparison | None
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        return self.answers.probabilities
+
+
+def _choose(
+    measured: Measured,
+    baselines: Mapping[str, Mapping[str, float]],
+    champion: MeasuredChampion | None,
+    labels: list[str],
+    settings: GateSettings,
+) -> _Chosen:
+    chosen = None
+    for shipped in measured.by_preference(settings.prefer):
+        answers = measured.answers[shipped]
+        predicted = [labels[row] for row in answers.probabilities.argmax(axis=1)]
+        comparison = champion.compared_with(predicted) if champion else None
+        difference = comparison.metrics[METRIC] if comparison else None
+        decision = judge(measured.variants, baselines, difference, settings, shipped)
+        chosen = _Chosen(shipped, answers, decision, comparison)
+        if decision.verdict == "promote":
+            break
+    assert chosen, "int8 is always there"  # noqa: S101
+    return chosen
+
+
+def _figures(measured: Measured, chosen: _Chosen, labels: list[str]) -> dict[str, Any]:
+    """Return what was measured of the variants, and in detail of the one that was judged."""
+    truth, probabilities, matrix = measured.truth, chosen.probabilities, chosen.answers.confusion_matrix
+    false_positive, true_positive, _ = micro_roc(truth, probabilities)
+    precision, recall = micro_precision_recall(truth, probabilities)
+    return {
+        "labels": labels,
+        "variants": measured.variants,
+        "shipped": chosen.shipped,
+        "confusion_matrix": matrix.tolist(),
+        "per_class": {s.label: vars(s) for s in per_class(matrix, labels)},
+        "reliability": {
+            "calibrated": reliability(probabilities, truth),
+            "uncalibrated": reliability(softmax(chosen.answers.logits), truth),
+        },
+        "reject_option": reject_option(probabilities, truth),
+        "roc": {"false_positive": false_positive, "true_positive": true_positive},
+        "precision_recall": {"precision": precision, "recall": recall},
+        "latency_ms": measured.latency_ms,
+    }
 
 
 def _write_predictions(path: Path, test: Rows, probabilities: NDArray[np.float32], labels: Sequence[str]) -> None:
