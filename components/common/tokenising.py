@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BATCH_ROWS, BATCH_CHARACTERS = 8_192, 2_000_000  # of a row group: what is held at a time
+BROKEN = "get the base model again, or name another"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -20,18 +21,35 @@ def load_tokenizer(base_model: Path, max_length: int) -> "Tokenizer":
     """Return the tokenizer of a base model, set to cut at ``max_length`` tokens and not to pad.
 
     Raises:
-        UserError: The model has no tokenizer, or cannot take texts of that length.
+        UserError: The model has no tokenizer or a broken one, or cannot take texts of that length.
     """
-    from tokenizers import Tokenizer
-
-    longest = json.loads((base_model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    longest = _longest(base_model / "config.json")
     if max_length < 8 or (longest and max_length > longest):
-        raise UserError(f"max_length={max_length}: the base model takes 8 to {longest} tokens")
+        raise UserError(
+            f"max_length={max_length}: the base model takes 8 {f'to {longest}' if longest else 'or more'} tokens"
+        )
     file = base_model / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else _convert_slow_tokenizer(base_model)
+    tokenizer = _read_tokenizer(file) if file.is_file() else _convert_slow_tokenizer(base_model)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
+
+
+def _longest(config: Path) -> int:
+    """Return the number of positions that a model has; 0 if its configuration does not say."""
+    try:
+        return int(json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings") or 0)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{config}: is not a model's configuration ({error}); {BROKEN}") from error
+
+
+def _read_tokenizer(file: Path) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise UserError(f"{file}: is not a fast tokenizer ({error}); {BROKEN}") from error
 
 
 def _convert_slow_tokenizer(base_model: Path) -> "Tokenizer":
