@@ -26,6 +26,13 @@ PATTERNS = {
     "email_address": r"[\p{L}\d._%+-]+@[\p{L}\d-]+(?:\.[\p{L}\d-]+)*\.\p{L}{2,}",
 }
 
+# Of labels, where a class is wrong that looks like another or like nothing: also what is invisible (without joiners,
+# which scripts need inside words), and any sign before more than a number
+LABEL_PATTERNS = {
+    "control_characters": PATTERNS["control_characters"] + r"|[\x{200B}\x{2060}\x{FEFF}]|^\p{Cf}+$",
+    "formula": r"^(?:[=@].|[+\-][\d.,]*[^\d.,])",
+}
+
 
 class RowChecks:
     """Counts over batches of rows what each check looks for, and keeps the first few examples with their places."""
@@ -73,7 +80,9 @@ class RowChecks:
         failed: list[int] = (~passed.to_numpy(dtype=bool)).nonzero()[0].tolist()
         self.counts[name] += len(failed)
         for row in failed[: EXAMPLES - len(self.examples[name])]:
-            self.examples[name].append(example(texts[row], place_of(path, numbers[row]), labels[row]))
+            text, label, place = texts[row], labels[row], place_of(path, numbers[row])
+            is_label = name in LABEL_PATTERNS and not _found(PATTERNS[name], [text])[0]
+            self.examples[name].append(example(label, f"{place}: label") if is_label else example(text, place, label))
 
     def findings(self) -> list[Finding]:
         """Return what was found so far, per check that is not off."""
@@ -93,7 +102,7 @@ class RowChecks:
             "short_text": lambda rows: (rows["text"] == "") | (rows["text"].str.len() >= fewest),
             "long_text": lambda rows: rows["text"].str.len() <= most,
             "multi_label": lambda rows: ~rows["label"].str.contains(LABEL_SEPARATOR, regex=False),
-            **{name: _without(pattern) for name, pattern in PATTERNS.items()},
+            **{name: _without(name) for name in PATTERNS},
         }
         checks = [
             pa.Check(functions[name], name=name, n_failure_cases=1) for name in ROW_CHECKS if self.settings.wants(name)
@@ -102,15 +111,24 @@ class RowChecks:
         return pa.DataFrameSchema(columns, checks=checks, strict=True)
 
 
-def _without(pattern: str) -> Callable[["pd.DataFrame"], Any]:
-    """Return a function that says for each row whether its text is without the pattern."""
+def _without(name: str) -> Callable[["pd.DataFrame"], Any]:
+    """Return a function that says for each row whether its text, and its label, are without a pattern."""
 
     def passed(rows: "pd.DataFrame") -> Any:
         import pandas as pd
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        found = pc.call_function("match_substring_regex", [pa.array(rows["text"])], pc.MatchSubstringOptions(pattern))
-        return ~pd.Series(found.to_numpy(zero_copy_only=False), index=rows.index)
+        found = _found(PATTERNS[name], rows["text"])
+        if name in LABEL_PATTERNS:
+            found |= _found(LABEL_PATTERNS[name], rows["label"])
+        return ~pd.Series(found, index=rows.index)
 
     return passed
+
+
+def _found(pattern: str, values: Any) -> Any:
+    """Return for each value whether the pattern occurs in it, as a NumPy array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.call_function("match_substring_regex", [pa.array(values)], pc.MatchSubstringOptions(pattern))
+    return found.to_numpy(zero_copy_only=False)

@@ -61,6 +61,47 @@ def test_label_of_several_is_found() -> None:
     assert finding.examples == ("a.parquet: row 8: 'a text' as 'x#y'",)
 
 
+def check_labels(labels: list[str]) -> dict[str, Finding]:
+    checks = RowChecks(CheckSettings.parse())
+    checks.add(Path("a.csv"), range(1, len(labels) + 1), ["a text"] * len(labels), list(map(normalise, labels)))
+    return {finding.check: finding for finding in checks.findings() if finding.count}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("control_characters", "\u202egnp"),
+        ("control_characters", "\x1b[31m"),
+        ("control_characters", "\u200b"),
+        ("control_characters", "fli\u200bght"),
+        ("control_characters", "\ufeffflight"),
+        ("control_characters", "\u200d\u200c"),
+        ("formula", "=1+1"),
+        ("formula", "@SUM(A1)"),
+        ("formula", "-2+3"),
+        ("formula", "+cmd|x"),
+        ("formula", "-negative"),
+    ],
+)
+def test_label_is_checked_and_named_as_one(name: str, label: str) -> None:
+    found = check_labels(["flight", label, label])
+    assert list(found) == [name]
+    assert (found[name].count, found[name].share) == (2, 2 / 3)
+    assert found[name].examples == tuple(f"a.csv: line {line}: label: {label!r}" for line in (2, 3))
+
+
+def test_ordinary_labels_pass() -> None:
+    labels = ["flight", "a/b", "-1", "+1", "-0.5", "-", "1", "5★", "می\u200cخوریم", "👩\u200d🚀", "مرحبا", "C++", "x=1"]
+    assert check_labels(labels) == {}
+
+
+def test_text_comes_before_the_label_of_its_row() -> None:
+    checks = RowChecks(CheckSettings.parse())
+    checks.add(Path("a.csv"), [1], ["=1+1"], ["=x"])
+    (finding,) = (finding for finding in checks.findings() if finding.count and finding.check == "formula")
+    assert (finding.count, finding.examples) == (1, ("a.csv: line 1: '=1+1' as '=x'",))
+
+
 def test_counts_and_examples_run_over_batches() -> None:
     checks = RowChecks(CheckSettings.parse())
     for start in range(0, 40, 4):
