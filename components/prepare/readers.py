@@ -10,11 +10,13 @@ from typing import Any
 from kfp_textclf.components.common.errors import UserError
 
 MAX_CHARACTERS = 100_000  # of one text; a longer one is a broken file, not a text to classify
+MAX_LABEL = 200  # characters of a label; a longer one is a text in the wrong column
 MAX_UNPACKED, MAX_RATIO = 64 << 20, 100  # bytes, and times the packed size: a Parquet column beyond both is a bomb
 MAX_LINE = 10_000_000  # characters of one line, other columns included
 READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 HEADER_MODES = ("auto", "present", "absent")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tgz")
 USUAL_HEADERS = {"text", "label", "intent", "class", "category", "sentence", "utterance", "question", "query", "target"}
 
 
@@ -51,25 +53,30 @@ def read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]]:
     The number is that of the line where the row starts, or of the row in a Parquet file; see `place_of`.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``.
+        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``, in capitals or not.
         columns: Where text and label are.
 
     Raises:
         UserError: The file is unreadable, malformed, or lacks a column; the message names the line.
     """
-    if path.suffix in DELIMITERS:
-        rows = _read_delimited(path, columns, DELIMITERS[path.suffix])
-    elif path.suffix == ".jsonl":
+    suffix = path.suffix.lower()
+    if suffix in DELIMITERS:
+        rows = _read_delimited(path, columns, DELIMITERS[suffix])
+    elif suffix == ".jsonl":
         rows = _read_json_lines(path, columns)
-    elif path.suffix == ".parquet":
+    elif suffix == ".parquet":
         rows = _read_parquet(path, columns)
     else:
-        raise UserError(f"{path.name}: unknown file type {path.suffix!r}; use .csv, .tsv, .jsonl or .parquet")
+        raise UserError(f"{path.name}: {_unknown_type(path)}")
     for number, text, label in rows:
-        if max(len(text), len(label)) > MAX_CHARACTERS:
+        if len(text) > MAX_CHARACTERS:
             raise UserError(
-                f"{place_of(path, number)}: text of {max(len(text), len(label))} characters; at most {MAX_CHARACTERS} "
-                "are taken"
+                f"{place_of(path, number)}: text of {len(text)} characters; at most {MAX_CHARACTERS} are taken"
+            )
+        if len(label) > MAX_LABEL and len(label.strip()) > MAX_LABEL:
+            raise UserError(
+                f"{place_of(path, number)}: label of {len(label.strip())} characters; at most {MAX_LABEL} are taken. "
+                "If text and label are swapped, set column_order, or text_column and label_column"
             )
         if "\0" in text or "\0" in label:
             raise UserError(
@@ -82,7 +89,11 @@ def read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]]:
 
 def place_of(path: Path, number: int) -> str:
     """Return how a message names the place of a row."""
-    return f"{path.name}: {'row' if path.suffix == '.parquet' else 'line'} {number}"
+    return f"{path.name}: {'row' if path.suffix.lower() == '.parquet' else 'line'} {number}"
+
+
+def _unknown_type(path: Path) -> str:
+    return f"unknown file type {path.suffix!r}; use .csv, .tsv, .jsonl or .parquet"
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -122,16 +133,22 @@ def _read_delimited(path: Path, columns: Columns, delimiter: str) -> Iterator[tu
         if names is None:
             is_header = _is_header(row, columns, path.name)
             names = [name.strip() for name in row] if is_header else list(columns.order)
-            for wanted in (columns.text, columns.label):
-                if wanted not in names:
-                    raise UserError(
-                        f"{path.name}: has no column {wanted!r} among {names}; set text_column and label_column"
-                    )
+            _require_columns(path.name, names, columns)
             if is_header:
                 continue
+        if columns.header != "absent" and [cell.strip() for cell in row] == names:
+            raise UserError(f"{path.name}: line {start}: repeats the header; remove the line")
         if len(row) != len(names):
             raise UserError(f"{path.name}: line {start}: {len(row)} fields instead of {len(names)}; quote the text")
         yield start, row[names.index(columns.text)], row[names.index(columns.label)]
+
+
+def _require_columns(name: str, names: list[str], columns: Columns) -> None:
+    for wanted in (columns.text, columns.label):
+        if wanted not in names:
+            raise UserError(f"{name}: has no column {wanted!r} among {names}; set text_column and label_column")
+        if names.count(wanted) > 1:
+            raise UserError(f"{name}: has {names.count(wanted)} columns {wanted!r} among {names}; rename all but one")
 
 
 def _is_header(row: list[str], columns: Columns, name: str) -> bool:
@@ -166,9 +183,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]
     try:
         metadata = pq.read_metadata(path)
         names = metadata.schema.to_arrow_schema().names
-        missing = set(wanted) - set(names)
-        if missing:
-            raise UserError(f"{path.name}: has no column {sorted(missing)[0]!r} among {names}")
+        _require_columns(path.name, names, columns)
         _refuse_bomb(path.name, metadata)
         leaves = {metadata.schema.column(place).path for place in range(metadata.num_columns)}
         encoded = [name for name in wanted if name in leaves]
@@ -178,10 +193,19 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[int, str, str]
             texts, labels = (batch.column(name) for name in wanted)
             for text, label in zip(texts, labels, strict=True):
                 number += 1
-                value = {columns.text: text.as_py(), columns.label: label.as_py()}
-                yield number, *_fields(value, columns, f"{path.name}: row {number}")
+                place = f"{path.name}: row {number}"
+                value = {name: _python(cell, name, place) for name, cell in zip(wanted, (text, label), strict=True)}
+                yield number, *_fields(value, columns, place)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path.name}: is not a readable Parquet file ({error})") from error
+
+
+def _python(cell: Any, name: str, place: str) -> Any:
+    """Return the Python value of a Parquet cell: a date may be out of range, a string not UTF-8."""
+    try:
+        return cell.as_py()
+    except (ArithmeticError, ValueError) as error:
+        raise UserError(f"{place}: {name!r} cannot be read ({error}); write the column as strings in UTF-8") from error
 
 
 def _refuse_bomb(name: str, metadata: Any) -> None:
@@ -204,9 +228,10 @@ def _fields(value: Any, columns: Columns, place: str) -> tuple[str, str]:
             raise UserError(f"{place}: has no {name!r}; set text_column and label_column")
     text, label = value[columns.text], value[columns.label]
     if text is not None and not isinstance(text, str):
-        raise UserError(f"{place}: {columns.text!r} is {type(text).__name__}, not a string")
-    if isinstance(label, float | list | dict):
-        raise UserError(f"{place}: {columns.label!r} is {type(label).__name__}, not a name")
+        raise UserError(f"{place}: {columns.text!r} is {type(text).__name__}, not a string; write texts as strings")
+    if isinstance(label, float | list | dict | bytes):
+        fix = "whole numbers or strings (pandas: astype('Int64'))" if isinstance(label, float) else "strings"
+        raise UserError(f"{place}: {columns.label!r} is {type(label).__name__}, not a name; write labels as {fix}")
     return text or "", "" if label is None else str(label)
 
 
@@ -221,7 +246,8 @@ def source_files(directory: Path, train_file: str, test_file: str) -> dict[str, 
     Raises:
         UserError: There is no such file, or it cannot be told which.
     """
-    names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.suffix in READABLE)
+    readable = (path for path in directory.rglob("*") if path.suffix.lower() in READABLE)
+    names = sorted(path.relative_to(directory).as_posix() for path in readable)
     listed = ", ".join(names) or "no readable file"
     if not train_file:
         if len(names) != 1:
@@ -229,6 +255,10 @@ def source_files(directory: Path, train_file: str, test_file: str) -> dict[str, 
         train_file = names[0]
     for parameter, name in (("train_file", train_file), ("test_file", test_file)):
         if name and name not in names:
-            hint = "; unpack it" if (directory / name).is_file() else ""
+            file = directory / name
+            packed = file.suffix.lower() in PACKED
+            if file.is_file() and not packed and file.suffix.lower() not in READABLE:
+                raise UserError(f"{parameter}={name!r}: {_unknown_type(file)}")
+            hint = "; unpack it" if packed and file.is_file() else ""
             raise UserError(f"{parameter}={name!r}: is not in the raw data set ({listed}){hint}")
     return {source: directory / name for source, name in (("train", train_file), ("test", test_file)) if name}

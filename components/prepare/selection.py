@@ -8,6 +8,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.cleaning import LABEL_SEPARATOR, normalise, single_label
 from kfp_textclf.components.prepare.readers import Columns, read_rows
 from kfp_textclf.components.prepare.row_checks import RowChecks
+from kfp_textclf.components.prepare.shortage import require_rows
 from kfp_textclf.components.prepare.splitting import stratified_split
 from kfp_textclf.components.prepare.staged_rows import StagedRows
 
@@ -103,13 +104,13 @@ def select_rows(
     """
     rows.merge_duplicates()
     for source in names:
-        staged = rows.staged(source)
+        staged = rows.staged("source = ?", source)
         counts[source]["duplicates_dropped"] = staged - rows.count("source = ?", source)
         counts[source]["conflicting_texts"] = rows.count("source = ? AND labels > 1", source)
     if "test" in names:
         counts["train"]["leaked_dropped"] = rows.drop_leaks()
     classes = rows.class_counts()
-    _require_rows(classes["train"], counts["train"], names["train"])
+    require_rows(rows, "train", names["train"], classes["train"], counts["train"], min_examples)
     if "test" not in names:
         stratified_split(rows, classes["train"], test_fraction, "test")
         classes = rows.class_counts()
@@ -123,8 +124,8 @@ def select_rows(
             "add training rows or set unseen_labels=drop"
         )
     counts["test"]["unseen_label_dropped"] = _drop(rows, classes, "test", unseen, "unseen_label")
-    _require_rows(classes["train"], counts["train"], names["train"])
-    _require_rows(classes["test"], counts["test"], names.get("test", "test split"), classes=1)
+    for source, name in names.items():
+        require_rows(rows, source, name, classes[source], counts[source], min_examples)
     stratified_split(rows, classes["train"], validation_fraction, "validation")
     return classes["train"]
 
@@ -133,12 +134,3 @@ def _drop(rows: StagedRows, classes: Mapping[str, Counter[str]], split: str, lab
     for label in labels:
         del classes[split][label]
     return rows.drop_labels(labels, split, reason) if labels else 0
-
-
-def _require_rows(labels: Counter[str], counts: Counter[str], name: str, classes: int = 2) -> None:
-    if not labels:
-        raise UserError(f"{name}: no usable row of {counts['rows_read']} read; each needs a text and a label")
-    if len(labels) < classes:
-        raise UserError(
-            f"{name}: {labels.total()} usable rows of {len(labels)} label; a classifier needs 2 labels or more"
-        )

@@ -19,14 +19,9 @@ def stratified_split(rows: StagedRows, counts: Mapping[str, int], fraction: floa
         split: Where to: ``test`` or ``validation``.
 
     Raises:
-        UserError: The fraction is out of range, or nothing would be moved.
+        UserError: The fraction is out of range.
     """
-    shares = split_shares(counts, fraction)
-    if not any(shares.values()):
-        raise UserError(
-            f"{sum(counts.values())} rows of {len(counts)} labels: too few to split; every label has a single row"
-        )
-    rows.move(shares, split)
+    rows.move(split_shares(counts, fraction), split)
 
 
 def split_shares(counts: Mapping[str, int], fraction: float) -> dict[str, int]:

@@ -18,6 +18,7 @@ from kfp_textclf.components.common.data_profile import (
 from kfp_textclf.components.common.tokenising import TokenisedTable, load_tokenizer, save_tokenizer
 from kfp_textclf.components.prepare.cleaning import require_policies
 from kfp_textclf.components.prepare.data_report import data_report
+from kfp_textclf.components.prepare.headers import refuse_header
 from kfp_textclf.components.prepare.readers import Columns, source_files
 from kfp_textclf.components.prepare.row_checks import RowChecks
 from kfp_textclf.components.prepare.selection import select_rows, stage_file
@@ -124,6 +125,7 @@ def prepare(
     with staged_rows(output, seed) as rows:
         columns = columns or Columns()
         counts = {s: stage_file(rows, s, path, columns, multi_label, row_checks) for s, path in files.items()}
+        refuse_header(rows, files, columns)
         counts.setdefault("test", Counter())
         classes = select_rows(
             rows,

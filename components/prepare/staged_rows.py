@@ -116,9 +116,19 @@ class StagedRows:
             counts.setdefault(split, Counter())[label] += 1
         return counts
 
-    def staged(self, source: str) -> int:
-        """Return how many rows of a source were added."""
-        return self._sql.execute("SELECT count(*) FROM rows WHERE source = ?", (source,)).fetchone()[0]
+    def fates(self, source: str) -> Counter[str]:
+        """Return how many texts of a source are in each split, or were dropped by each rule."""
+        query = "SELECT split, count(*) FROM texts WHERE source = ? GROUP BY split"
+        return Counter(dict(self._sql.execute(query, (source,))))
+
+    def first(self, source: str) -> tuple[int, str, str] | None:
+        """Return line number, text and label of the first row of a source, if there is one."""
+        query = "SELECT place, text, label FROM rows WHERE source = ? ORDER BY number LIMIT 1"
+        return self._sql.execute(query, (source,)).fetchone()
+
+    def staged(self, condition: str, *values: Any) -> int:
+        """Return how many of the rows that were added fulfil a condition in SQL."""
+        return self._sql.execute(f"SELECT count(*) FROM rows WHERE {condition}", values).fetchone()[0]  # noqa: S608
 
     def count(self, condition: str, *values: Any) -> int:
         """Return how many texts fulfil a condition in SQL."""

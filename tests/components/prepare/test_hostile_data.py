@@ -73,6 +73,13 @@ def test_any_text_is_prepared_and_no_report_holds_its_markup(
     assert not re.search(r"<x-\d", result.report_html)
 
 
+@pytest.mark.parametrize("name", ["x.txt", "x.xlsx", "x"])
+def test_files_of_other_types_are_refused_by_type(tmp_path: Path, tiny_model: Path, name: str) -> None:
+    message = rf"train_file='{re.escape(name)}': unknown file type '{Path(name).suffix}'; use \.csv, \.tsv, \.jsonl or "
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, tiny_model, {name: as_csv(GOOD)}, train_file=name)
+
+
 @pytest.mark.parametrize("name", ["train.csv.gz", "train.csv.zip", "train.jsonl.bz2"])
 def test_compressed_files_are_refused_by_name(tmp_path: Path, tiny_model: Path, name: str) -> None:
     bomb = gzip.compress(b"x,y\n" * 1_000_000)
@@ -98,7 +105,7 @@ def test_line_without_end_is_refused_before_it_is_held(tmp_path: Path, monkeypat
 
 def test_label_of_a_page_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"x" * 100_001 + b",a\n")
-    with pytest.raises(UserError, match=r"a\.csv: line 1: text of 100001 characters"):
+    with pytest.raises(UserError, match=r"a\.csv: line 1: label of 100001 characters"):
         list(read_rows(tmp_path / "a.csv", Columns()))
 
 

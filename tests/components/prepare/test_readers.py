@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stage_inputs import as_csv
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.readers import MAX_CHARACTERS, Columns, read_rows
+from kfp_textclf.components.prepare.readers import MAX_CHARACTERS, MAX_LABEL, Columns, read_rows
 
 ATIS = [(" i want to fly from boston", "atis_flight"), (" what is the fare", "atis_airfare")]
 ATIS_BYTES = b"".join(f"{label},{text}\n".encode() for text, label in ATIS)
@@ -73,6 +73,15 @@ def test_tsv_is_split_at_tabs_alone(tmp_path: Path) -> None:
     assert read(tmp_path, b"b\ta, c\n", "data.tsv") == [("a, c", "b")]
 
 
+@pytest.mark.parametrize("name", ["data.CSV", "data.Tsv", "data.JSONL", "data.Parquet"])
+def test_type_in_capitals_is_the_same(tmp_path: Path, name: str) -> None:
+    parquet = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": ["a"], "label": ["b"]}), parquet)
+    contents = [b"b,a\n", b"b\ta\n", b'{"text": "a", "label": "b"}\n', parquet.getvalue().to_pybytes()]
+    content = dict(zip([".csv", ".tsv", ".jsonl", ".parquet"], contents, strict=True))[Path(name).suffix.lower()]
+    assert read(tmp_path, content, name) == [("a", "b")]
+
+
 def test_json_lines(tmp_path: Path) -> None:
     content = b'{"text": "a", "label": "b", "id": 1}\n\n{"label": 3, "text": null}\n'
     assert read(tmp_path, content, "data.jsonl") == [("a", "b"), ("", "3")]
@@ -88,6 +97,41 @@ def test_parquet_with_integer_and_dictionary_labels(tmp_path: Path) -> None:
     for labels, names in [(pa.array([7, 8]), ["7", "8"]), (pa.array(["x", "y"]).dictionary_encode(), ["x", "y"])]:
         pq.write_table(pa.table({"text": ["a", "b"], "label": labels}), tmp_path / "data.parquet")
         assert [label for _, _, label in read_rows(tmp_path / "data.parquet", Columns())] == names
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("label", pa.array([1.0, None]), r"row 1: 'label' is float, .* whole numbers or strings \(pandas: astype"),
+        ("label", pa.array([b"b", b"c"]), "row 1: 'label' is bytes, not a name; write labels as strings"),
+        ("label", pa.array([1, 10**8], pa.date32()), r"row 2: 'label' cannot be read \(.*range\); write the column as"),
+        ("label", pa.array([b"b", b"\xff"]).view(pa.string()), r"row 2: 'label' cannot be read \(.*UTF-8"),
+        ("text", pa.array([b"a", b"\xff"]).view(pa.string()), r"row 2: 'text' cannot be read \(.*UTF-8"),
+        ("text", pa.array([b"a", b"b"]), "row 1: 'text' is bytes, not a string; write texts as strings"),
+    ],
+    ids=["float", "bytes as label", "date out of range", "label not UTF-8", "text not UTF-8", "bytes as text"],
+)
+def test_parquet_values_that_are_no_text_or_name(tmp_path: Path, column: str, values: pa.Array, message: str) -> None:
+    columns = {"text": pa.array(["a", "b"]), "label": pa.array(["x", "y"]), column: values}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=rf"^x\.parquet: {message}"):
+        list(read_rows(tmp_path / "x.parquet", Columns()))
+
+
+def test_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"])] * 3, names=["text", "label", "text"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    message = r"has 2 columns 'text' among \['text', 'label', 'text'\]; rename all but one"
+    with pytest.raises(UserError, match=rf"x\.parquet: {message}"):
+        list(read_rows(tmp_path / "x.parquet", Columns()))
+    with pytest.raises(UserError, match=rf"data\.csv: {message}"):
+        read(tmp_path, b"text,label,text\na,b,c\n")
+    assert read(tmp_path, b"id,label,text,id\n1,b,a,2\n") == [("a", "b")]
+
+
+def test_label_may_be_long_but_not_a_page(tmp_path: Path) -> None:
+    label = "b" * MAX_LABEL
+    assert read(tmp_path, f"{label}  ,a\n".encode()) == [("a", f"{label}  ")]
 
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -125,14 +169,21 @@ def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes, name: 
         ("x.csv", b"b,a\0c\n", "line 1: .*NUL"),
         ("x.csv", b"b," + b"a" * (MAX_CHARACTERS + 1), f"line 1: text of {MAX_CHARACTERS + 1} characters; at most"),
         ("x.csv", b"b," + b"a" * 1_000_000, "line 1: "),
+        (
+            "x.csv",
+            b"b" * (MAX_LABEL + 1) + b",a",
+            "line 1: label of 201 characters; at most 200 .* swapped, set column_",
+        ),
+        ("x.csv", b"label,text\nb,a\nlabel , text\nd,c\n", "line 3: repeats the header; remove the line"),
+        ("x.csv", b"b,a\nlabel,text\nd,c\n", "line 2: repeats the header; remove the line"),
         ("x.csv", b"text,kind\na,b\n", "looks like a header; set text_column and label_column"),
         ("x.csv", b"intent,utterance\nb,a\n", "looks like a header; set text_column and label_column"),
         ("x.jsonl", b'{"text": "a", "label": "b"}\n{"text": \n', "line 2: is not JSON"),
         ("x.jsonl", b'["a", "b"]\n', "line 1: is not an object with 'text' and 'label'"),
         ("x.jsonl", b'{"text": "a"}\n', "line 1: has no 'label'; set text_column and label_column"),
         ("x.jsonl", b'{"text": 3, "label": "b"}\n', "line 1: 'text' is int, not a string"),
-        ("x.jsonl", b'{"text": "a", "label": ["b"]}\n', "line 1: 'label' is list, not a name"),
-        ("x.jsonl", b'{"text": "a", "label": 1.5}\n', "line 1: 'label' is float, not a name"),
+        ("x.jsonl", b'{"text": "a", "label": ["b"]}\n', "line 1: 'label' is list, not a name; write labels as strings"),
+        ("x.jsonl", b'{"text": "a", "label": 1.5}\n', "line 1: 'label' is float, not a name; write labels as whole"),
         ("x.jsonl", b'{"text": "a", "label": "\\ud800"}\n', "line 1: "),
         ("x.jsonl", b'{"text": "\\udfff", "label": "b"}\n', "line 1: "),
         ("x.jsonl", b"[" * 100_000 + b"\n", "line 1: is not JSON"),
@@ -149,6 +200,9 @@ def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes, name: 
         "NUL",
         "text too long",
         "line of 1 MB",
+        "label too long",
+        "header repeated",
+        "header in the middle",
         "header with one of the names",
         "header of other names",
         "JSON cut off",

@@ -16,7 +16,7 @@ def merged(tmp_path: Path, rows: Rows, multi_label: str = "keep") -> tuple[Rows,
     """Return the rows left of one file after merging duplicates, in order, and the counts."""
     with staged(tmp_path, multi_label=multi_label, train=rows) as data:
         data.table.merge_duplicates()
-        data.counts["train"]["duplicates_dropped"] = data.table.staged("train") - data.table.count("true")
+        data.counts["train"]["duplicates_dropped"] = data.table.staged("true") - data.table.count("true")
         data.counts["train"]["conflicting_texts"] = data.table.count("labels > 1")
         return data.rows()["train"], data.counts["train"]
 

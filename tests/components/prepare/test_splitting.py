@@ -69,9 +69,9 @@ def test_most_texts_stay_on_their_side_when_the_data_grow() -> None:
     assert len(before - after) <= 0.2 * len(before)
 
 
-def test_split_where_every_class_has_one_row_is_refused() -> None:
-    with pytest.raises(UserError, match="2 rows of 2 labels: too few to split; every label has a single row"):
-        split(rows_of({"a": 1, "b": 1}), 0.5, 1)
+def test_classes_of_one_row_stay() -> None:
+    rows = rows_of({"a": 1, "b": 1})
+    assert split(rows, 0.5, 1) == (rows, [])
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
