@@ -148,19 +148,7 @@ def _lines(parts: Mapping[str, Mapping[int, float]]) -> dict[str, list[list[floa
     return {name: [[size, value] for size, value in sorted(points.items())] for name, points in parts.items()}
 
 
-def main() -> None:
-    """Measure, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
-    options = parser.parse_args()
-    scored = scoring(TOKENS, tuple(count for count in options.rows if count <= 10_000))
-    rows = {"scoring": scored["rows"], **_turned({n: judging(n, FIXED_CLASSES) for n in options.rows})}
-    classes = _turned({n: {**judging(FIXED_ROWS, n), **drawing(n)} for n in options.classes})
-    model = str(exported("minilm")["int8"])
-    peaks = {count: measure.child("-c", PREDICT, model, str(count))["peak_mb"] for count in STREAMS}
-    sizes = model_size()
-    exponents = {name: exponent(points) for name, points in {**of_data(), **rows}.items() if len(points) > 1}
+def _record(exponents: Mapping[str, float], peaks: Mapping[int, float]) -> None:
     worst = max(exponents, key=lambda name: exponents[name])
     measure.record(
         "growth_rows_exponent",
@@ -183,6 +171,22 @@ def main() -> None:
         script=SCRIPT,
         against=f"peak memory of predict with {STREAMS[0]:,} lines; ours is that with {STREAMS[1]:,}",
     )
+
+
+def main() -> None:
+    """Measure, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
+    options = parser.parse_args()
+    scored = scoring(TOKENS, tuple(count for count in options.rows if count <= 10_000))
+    rows = {"scoring": scored["rows"], **_turned({n: judging(n, FIXED_CLASSES) for n in options.rows})}
+    classes = _turned({n: {**judging(FIXED_ROWS, n), **drawing(n)} for n in options.classes})
+    model = str(exported("minilm")["int8"])
+    peaks = {count: measure.child("-c", PREDICT, model, str(count))["peak_mb"] for count in STREAMS}
+    sizes = model_size()
+    exponents = {name: exponent(points) for name, points in {**of_data(), **rows}.items() if len(points) > 1}
+    _record(exponents, peaks)
     table = [[name, f"{exponents[name]:.2f}"] for name in exponents]
     by_class = [[name, *(f"{points[n]:.3f}" for n in options.classes)] for name, points in classes.items()]
     measure.save(

@@ -94,14 +94,7 @@ def train_candidate(
             "checkpoint_steps": checkpoint_steps,
             "prices": prices or {},
         }
-        error = ""
-        if screening_epochs:
-            try:
-                if wanted_base != base_model:
-                    job["dataset"] = str(_retokenised(source, wanted_base, Path(scratch) / "dataset"))
-                error = _run(job, Path(scratch) / "job.json")
-            except UserError as refused:
-                error = str(refused)
+        error = _train(job, base_model, Path(scratch)) if screening_epochs else ""
         if error or not screening_epochs:
             result = Candidate(name, parameters, FAILED if error else UNTRIED, error=error)
         else:
@@ -112,6 +105,16 @@ def train_candidate(
                     shutil.move(file, target / file.name)
         write_json(target / RECORD, result.metadata())
     return result
+
+
+def _train(job: dict[str, Any], tokenised_for: str, scratch: Path) -> str:
+    """Do a training in a process of its own; return what went wrong, or nothing."""
+    try:
+        if job["base_model"] != tokenised_for:
+            job["dataset"] = str(_retokenised(Path(job["dataset"]), job["base_model"], scratch / "dataset"))
+        return _run(job, scratch / "job.json")
+    except UserError as refused:
+        return str(refused)
 
 
 def _whole(value: Any) -> Any:

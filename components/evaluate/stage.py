@@ -113,14 +113,11 @@ def evaluate(
         "tracking": {"evaluate": tracked.metadata()},
     }
     with atomic_directory(output, "evaluate_model") as directory:
-        write_json(directory / "metrics.json", content)
-        _write_predictions(directory / "predictions.csv", test, chosen.probabilities, labels)
         for name in PROFILE_FILES:
             if (data / name).is_file():
                 shutil.copyfile(data / name, directory / name)
-        plots.save_png(plots.matrix(labels, content["confusion_matrix"]), directory / "confusion_matrix.png")
-        plots.save_png(confidence_figure(content), directory / "confidence.png")
-        plots.save_png(size_and_speed(measured.variants), directory / "variants.png")
+        _write_predictions(directory / "predictions.csv", test, chosen.probabilities, labels)
+        _write_figures(directory, content)
     title, subtitle = "Evaluation", f"{len(test.texts):,} held-out texts, {len(labels)} classes"
     blocks = evaluation_blocks(content)
     return Evaluation(
@@ -191,6 +188,13 @@ def _figures(measured: Measured, chosen: _Chosen, labels: list[str]) -> dict[str
         "precision_recall": {"precision": precision, "recall": recall},
         "latency_ms": measured.latency_ms,
     }
+
+
+def _write_figures(directory: Path, content: dict[str, Any]) -> None:
+    write_json(directory / "metrics.json", content)
+    plots.save_png(plots.matrix(content["labels"], content["confusion_matrix"]), directory / "confusion_matrix.png")
+    plots.save_png(confidence_figure(content), directory / "confidence.png")
+    plots.save_png(size_and_speed(content["variants"]), directory / "variants.png")
 
 
 def _write_predictions(path: Path, test: Rows, probabilities: NDArray[np.float32], labels: Sequence[str]) -> None:
