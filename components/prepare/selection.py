@@ -8,7 +8,7 @@ from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.cleaning import LABEL_SEPARATOR, normalise, single_label
 from kfp_textclf.components.prepare.readers import Columns, read_rows
 from kfp_textclf.components.prepare.row_checks import RowChecks
-from kfp_textclf.components.prepare.shortage import require_rows
+from kfp_textclf.components.prepare.shortage import Shortage
 from kfp_textclf.components.prepare.splitting import stratified_split
 from kfp_textclf.components.prepare.staged_rows import StagedRows
 
@@ -110,8 +110,10 @@ def select_rows(
     if "test" in names:
         counts["train"]["leaked_dropped"] = rows.drop_leaks()
     classes = rows.class_counts()
-    require_rows(rows, "train", names["train"], classes["train"], counts["train"], min_examples)
+    shortage = Shortage(rows, counts, names, min_examples)
+    shortage.require_rows("train", classes["train"])
     if "test" not in names:
+        shortage.require_split(classes["train"])
         stratified_split(rows, classes["train"], test_fraction, "test")
         classes = rows.class_counts()
     rare = [label for label, count in classes["train"].items() if count < min_examples]
@@ -124,8 +126,9 @@ def select_rows(
             "add training rows or set unseen_labels=drop"
         )
     counts["test"]["unseen_label_dropped"] = _drop(rows, classes, "test", unseen, "unseen_label")
-    for source, name in names.items():
-        require_rows(rows, source, name, classes[source], counts[source], min_examples)
+    for source in names:
+        shortage.require_rows(source, classes[source])
+    shortage.require_split(classes["train"])
     stratified_split(rows, classes["train"], validation_fraction, "validation")
     return classes["train"]
 

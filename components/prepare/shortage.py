@@ -1,6 +1,8 @@
 """Too few rows to learn from: refused in a line that says how many were read and where the others went."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.prepare.staged_rows import StagedRows
@@ -10,49 +12,61 @@ SWAPPED = (
 )
 
 
-def require_rows(
-    rows: StagedRows, source: str, name: str, labels: Counter[str], counts: Counter[str], min_examples: int
-) -> None:
-    """Refuse a file of which no row is left, or no training rows that can be split and learned from.
+@dataclass(frozen=True)
+class Shortage:
+    """Refuses what is left when it is too little; each message counts the rows by what dropped them.
 
-    Args:
+    Attributes:
         rows: The staged rows, duplicates merged.
-        source: ``train`` or ``test``.
-        name: The file.
-        labels: Rows left of each label.
-        counts: How many rows were read, and how many were dropped because text or label is empty.
+        counts: Per source how many rows were read, and how many were dropped because text or label is empty.
+        names: The file of each source.
         min_examples: Labels with fewer training rows are dropped.
-
-    Raises:
-        UserError: Too little is left; the message counts the rows by what dropped them.
     """
-    if labels and (source == "test" or (len(labels) > 1 and max(labels.values()) > 1)):
-        return
-    read, left, gone = counts["rows_read"], labels.total(), _dropped(rows, source, counts, min_examples)
-    if read == counts["empty_dropped"]:
-        raise UserError(f"{name}: no usable row of {read} read; each needs a text and a label")
-    if not labels:
-        problem = f"no usable row of {read} read: {gone}"
-    else:
-        few = f"{left} rows of {len(labels)} labels: too few to split; every label has a single row"
-        one = f"{left} usable rows of 1 label; a classifier needs 2 labels or more"
-        problem = (one if len(labels) == 1 else few) + (f" ({read} read: {gone})" if gone else "")
-    longer = rows.staged("source = ? AND length(label) > length(text)", source)
-    swapped = 2 * longer > rows.staged("source = ?", source)
-    fix = SWAPPED if swapped else "add rows, or change what drops them" if gone else "add rows"
-    raise UserError(f"{name}: {problem}; {fix}")
 
+    rows: StagedRows
+    counts: Mapping[str, Counter[str]]
+    names: Mapping[str, str]
+    min_examples: int
 
-def _dropped(rows: StagedRows, source: str, counts: Counter[str], min_examples: int) -> str:
-    """Return how many rows of a source each rule took away."""
-    staged, fates = rows.staged("source = ?", source), rows.fates(source)
-    gone = {
-        "without text or label": counts["empty_dropped"],
-        "of several labels (multi_label=drop)": counts["rows_read"] - counts["empty_dropped"] - staged,
-        "repeating an earlier text": staged - fates.total(),
-        "standing in the test file too": fates["leaked"],
-        "held out (test_fraction)": fates["test"] if source == "train" else 0,
-        f"of labels with fewer than {min_examples} rows (min_examples)": fates["rare_label"],
-        "of labels never in train (unseen_labels=drop)": fates["unseen_label"],
-    }
-    return ", ".join(f"{count} {what}" for what, count in gone.items() if count)
+    def require_rows(self, source: str, labels: Counter[str]) -> None:
+        """Refuse a source without a row, and training rows of one label (``UserError``).
+
+        Args:
+            source: ``train`` or ``test``.
+            labels: Rows left of each label.
+        """
+        read = self.counts[source]["rows_read"]
+        if not labels and read == self.counts[source]["empty_dropped"]:
+            raise UserError(f"{self.names[source]}: no usable row of {read} read; each needs a text and a label")
+        if not labels:
+            raise self._error(source, f"no usable row of {read} read", ": {}")
+        if source == "train" and len(labels) < 2:
+            one = f"{labels.total()} usable rows of 1 label; a classifier needs 2 labels or more"
+            raise self._error(source, one, f" ({read} read: {{}})")
+
+    def require_split(self, labels: Counter[str]) -> None:
+        """Refuse training rows of which none can be moved to another split (``UserError``)."""
+        if max(labels.values()) < 2:
+            few = f"{labels.total()} rows of {len(labels)} labels: too few to split; every label has a single row"
+            raise self._error("train", few, f" ({self.counts['train']['rows_read']} read: {{}})")
+
+    def _error(self, source: str, problem: str, account: str) -> UserError:
+        gone = self._dropped(source)
+        longer = self.rows.staged("source = ? AND length(label) > length(text)", source)
+        swapped = 2 * longer > self.rows.staged("source = ?", source)
+        fix = SWAPPED if swapped else "add rows, or change what drops them" if gone else "add rows"
+        return UserError(f"{self.names[source]}: {problem}{account.format(gone) if gone else ''}; {fix}")
+
+    def _dropped(self, source: str) -> str:
+        """Return how many rows of a source each rule took away."""
+        counts, staged, fates = self.counts[source], self.rows.staged("source = ?", source), self.rows.fates(source)
+        gone = {
+            "without text or label": counts["empty_dropped"],
+            "of several labels (multi_label=drop)": counts["rows_read"] - counts["empty_dropped"] - staged,
+            "repeating an earlier text": staged - fates.total(),
+            "standing in the test file too": fates["leaked"],
+            "held out (test_fraction)": fates["test"] if source == "train" else 0,
+            f"of labels with fewer than {self.min_examples} rows (min_examples)": fates["rare_label"],
+            "of labels never in train (unseen_labels=drop)": fates["unseen_label"],
+        }
+        return ", ".join(f"{count} {what}" for what, count in gone.items() if count)
