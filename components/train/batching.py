@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
 
+NO_LABEL = -100  # cross entropy and the Trainer's count of rows leave it out
 MEGA_BATCHES = 100  # batches that are sorted together; padding takes about 2 % of the tokens of short texts
 
 
@@ -18,16 +19,24 @@ class LengthGroupedBatches(Sampler[int]):
     length tells the label, as it does for short requests, classes then come one after the other and the model forgets.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        """Group rows of these lengths in tokens, in an order that follows from the seed and the epoch."""
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, fillers: int = 0) -> None:
+        """Group rows of these lengths in tokens, in an order that follows from the seed and the epoch.
+
+        Args:
+            lengths: Tokens of each row.
+            batch_size: Rows of a batch.
+            seed: Any number.
+            fillers: Rows after those, which fill up the last batch.
+        """
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
         self.seed = seed
+        self.fillers = fillers
         self.epoch = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.lengths)
+        return len(self.lengths) + self.fillers
 
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch, counted from 0; the Trainer calls this, also when it resumes in the middle."""
@@ -45,6 +54,15 @@ class LengthGroupedBatches(Sampler[int]):
             yield from full[number].tolist()
         for batch in rest:
             yield from batch.tolist()
+        yield from range(len(self.lengths), len(self))
+
+
+def filled_up(rows: Sequence[dict[str, Any]], batch_size: int) -> list[dict[str, Any]]:
+    """Return rows, and after them as many without a label as the last batch lacks.
+
+    Where several processes divide it, accelerate would repeat rows of the epoch's beginning instead.
+    """
+    return [*rows, *[{"input_ids": [0], "labels": NO_LABEL}] * (-len(rows) % batch_size)]
 
 
 def pad_batch(rows: Sequence[dict[str, Any]], padding: int) -> dict[str, torch.Tensor]:
@@ -71,8 +89,9 @@ class LengthGroupedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(example["input_ids"]) for example in examples]
-        return LengthGroupedBatches(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)
+        lengths = [len(example["input_ids"]) for example in examples if example["labels"] != NO_LABEL]
+        batch_size = self.args.train_batch_size * self.args.world_size
+        return LengthGroupedBatches(lengths, batch_size, self.args.seed, fillers=len(examples) - len(lengths))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: the Trainer's own way walks over all modules in every step; see `throughput`."""

@@ -1,7 +1,9 @@
 """One training over several processes, one for each GPU; without GPUs they talk by gloo.
 
 Each of them runs the stage as ever. The first one alone writes: checkpoints, the model, and ``result.json`` for the
-process that started them. Together they take the steps that one process would take: the same batches, each its share.
+process that started them. Together they take the steps that one process would take: the same batches, each its share,
+and the mean of the loss over the rows of all. Validation scores are those of all rows, each once; the validation loss
+alone may differ a little from that of one process, as the Trainer repeats rows where its last batch cannot be divided.
 """
 
 import json

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kfp_textclf.components.common.classification import confusion_matrix, per_class, quality
-from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.tracking import TrackedRun
+from kfp_textclf.components.train.base_model import check_rows, freeze_embeddings, load_model
 from kfp_textclf.components.train.checkpoints import STATE, UPLOAD_SECONDS, Checkpoints, is_finished
 from kfp_textclf.components.train.distributed import JOB, Place
 from kfp_textclf.components.train.preemption import Preemption
@@ -26,29 +26,6 @@ if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerState
 
 Example = dict[str, Any]  # input_ids: list of token ids; labels: class index
-
-
-def load_model(base_model: Path, labels: list[str]) -> "PreTrainedModel":
-    """Load a base model with a new classification head, from safetensors alone.
-
-    Raises:
-        UserError: The directory holds no safetensors weights of a model that can classify sequences.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification
-
-    try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            base_model,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype="float32",
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{base_model}: cannot be loaded as a classifier from safetensors ({error})") from error
 
 
 def fine_tune(
@@ -76,7 +53,7 @@ def fine_tune(
         tracked: Where the curves are logged.
 
     Raises:
-        UserError: The loss is no longer a number.
+        UserError: The base model is unusable, or the loss is no longer a number.
         Preempted: SIGTERM came before the training was complete.
     """
     from transformers import set_seed
@@ -96,8 +73,9 @@ def fine_tune(
             return load_model(Path(state.best_model_checkpoint or restored), labels).eval(), state
         set_seed(settings.seed)
         model = load_model(base_model, labels)
+        check_rows(model, base_model, [*train, *validation])
         if settings.freeze_embeddings:
-            model.base_model.embeddings.requires_grad_(False)
+            freeze_embeddings(model)
         use_lean_kernels(model)
         steps = math.ceil(len(train) / settings.batch_size) * settings.epochs
         arguments = training_arguments(settings, precision, steps, Path(scratch), resumable=checkpoints is not None)
@@ -154,17 +132,18 @@ def _trainer(
 ) -> "Trainer":
     from transformers.trainer_callback import PrinterCallback
 
-    from kfp_textclf.components.train.batching import LengthGroupedTrainer, pad_batch
+    from kfp_textclf.components.train.batching import LengthGroupedTrainer, filled_up, pad_batch
 
     labels = [str(label) for label in (model.config.id2label or {}).values()]
     trainer = LengthGroupedTrainer(
         model,
         arguments,
         data_collator=partial(pad_batch, padding=model.config.pad_token_id or 0),
-        train_dataset=train,  # type: ignore[arg-type]  (a list is all that the Trainer needs)
+        # A list is all that the Trainer needs.
+        train_dataset=filled_up(train, settings.batch_size) if settings.processes > 1 else train,  # type: ignore[arg-type]
         eval_dataset=sorted(validation, key=lambda row: len(row["input_ids"])),  # type: ignore[arg-type]
         compute_metrics=lambda prediction: _validation_figures(prediction, labels),
-        compute_loss_func=_weighted_loss(settings.class_weights, train, len(labels)),
+        compute_loss_func=_loss(settings, train, len(labels)),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -184,18 +163,23 @@ def class_weights(scheme: str, counts: list[int]) -> list[float]:
     return [weight / mean for weight in raw]
 
 
-def _weighted_loss(scheme: str, train: list[Example], classes: int) -> Any:
-    """Return the Trainer's loss function for class weights, or None for its own."""
-    if scheme == "none":
+def _loss(settings: TrainSettings, train: list[Example], classes: int) -> Any:
+    """Return the Trainer's loss function for class weights or several processes, or None for the model's own.
+
+    The sum over the rows by their number, that of all processes: the mean of a batch's own weights would cancel them
+    where its rows are of one class, and a process may have fewer rows of the last batch than others.
+    """
+    if settings.class_weights == "none" and settings.processes <= 1:
         return None
     import torch
 
     counts = Counter(example["labels"] for example in train)
-    weight = torch.tensor(class_weights(scheme, [counts[index] for index in range(classes)]))
+    weight = torch.tensor(class_weights(settings.class_weights, [counts[index] for index in range(classes)]))
 
-    def loss(outputs: Any, labels: "torch.Tensor", num_items_in_batch: Any = None) -> "torch.Tensor":
+    def loss(outputs: Any, labels: "torch.Tensor", num_items_in_batch: "torch.Tensor") -> "torch.Tensor":
         logits = outputs["logits"].float()
-        return torch.nn.functional.cross_entropy(logits, labels, weight.to(logits.device))
+        weighted = torch.nn.functional.cross_entropy(logits, labels, weight.to(logits.device), reduction="sum")
+        return weighted / num_items_in_batch
 
     return loss
 

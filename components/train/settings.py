@@ -144,7 +144,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
-        average_tokens_across_devices=False,  # it would multiply a weighted loss by the number of processes
+        average_tokens_across_devices=settings.processes > 1,  # the loss is by the rows of all processes
         seed=settings.seed,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a process has one GPU: no torch.nn.DataParallel over all that it sees

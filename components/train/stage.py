@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from kfp_textclf.components.common.artifacts import atomic_directory, read_json,
 from kfp_textclf.components.common.base_models import resolve_base_model
 from kfp_textclf.components.common.cost import Prices, usage
 from kfp_textclf.components.common.report import Facts, Figure, render_html
-from kfp_textclf.components.common.tracking import track
+from kfp_textclf.components.common.tracking import TrackedRun, track
 from kfp_textclf.components.common.tracking_environment import dataset_pin
 from kfp_textclf.components.train.checkpoints import Checkpoints, work_fingerprint
 from kfp_textclf.components.train.distributed import Place, launch, wanted_processes
@@ -123,6 +124,7 @@ def train(
     if settings.processes != place.processes:
         job = {"dataset": dataset, "output": output, "base_model": base_model, "settings": asdict(settings)}
         job |= {"checkpoint_uri": checkpoint_uri, "checkpoint_steps": checkpoint_steps, "prices": dict(prices or {})}
+        job |= {"model_uri": model_uri}
         return TrainedModel(**launch(settings.processes, job))
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
@@ -135,7 +137,8 @@ def train(
         work = work_fingerprint(directory, base, settings, precision)
         checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
     config = {**asdict(settings), "base_model": base_model, "dataset_pin": dataset_pin(directory)}
-    with watch_sigterm() as preemption, track("train", config) as tracked:
+    tracking = nullcontext(TrackedRun()) if place.rank else track("train", config)  # of several processes the first
+    with watch_sigterm() as preemption, tracking as tracked:
         started = time.monotonic()
         splits = (rows, validation_rows)
         model, state = fine_tune(base, labels, *splits, settings, precision, checkpoints, preemption, tracked)

@@ -1,6 +1,6 @@
 import torch
 
-from kfp_textclf.components.train.batching import LengthGroupedBatches, pad_batch
+from kfp_textclf.components.train.batching import NO_LABEL, LengthGroupedBatches, filled_up, pad_batch
 
 BATCH = 16
 LENGTHS = torch.randint(5, 60, (2005,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -38,6 +38,20 @@ def test_order_follows_from_seed_and_epoch_whatever_else_was_drawn():
     assert order(1) == first
     orders = [order(seed, epoch) for seed in (0, 1, 2**32 - 1) for epoch in range(3)]
     assert len({tuple(rows) for rows in orders}) == len(orders)
+
+
+def test_fillers_come_after_all_rows_and_change_no_order():
+    filled = LengthGroupedBatches(LENGTHS, BATCH, 1, fillers=11)
+    assert list(filled) == [*order(), *range(2005, 2016)]
+    assert len(filled) == 2016
+
+
+def test_the_last_batch_is_filled_up_with_rows_that_have_no_label():
+    rows = [{"input_ids": [3, 4], "labels": 1}] * 13
+    filled = filled_up(rows, 8)
+    assert filled[:13] == rows
+    assert [row["labels"] for row in filled[13:]] == [NO_LABEL] * 3
+    assert filled_up(filled, 8) == filled
 
 
 def test_a_batch_is_filled_up_to_its_longest_row():

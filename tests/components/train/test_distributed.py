@@ -10,7 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
+from stage_inputs import rewritten
+from wandb_logs import offline_directories, read_log
 
 from kfp_textclf.components.common.artifacts import read_json, verified
 from kfp_textclf.components.common.errors import UserError
@@ -42,6 +45,43 @@ def test_two_processes_take_the_steps_of_one(
     assert not list(tmp_path.glob("*.partial-*"))
     lines = [line for line in capfd.readouterr().out.splitlines() if "eval_matthews_correlation" in line]
     assert len(lines) == len(set(lines)), "both processes tell of their progress"
+
+
+@pytest.mark.parametrize("scheme", ["none", "balanced"])
+def test_losses_are_those_of_one_process(prepared: Path, tiny_model: Path, tmp_path: Path, scheme: str) -> None:
+    """Without dropout they differ by rounding alone, that of a last batch that cannot be divided among them too."""
+    config = read_json(tiny_model / "config.json")
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.2}
+    base = rewritten(tiny_model, tmp_path / "base", {"config.json": json.dumps(config)})
+    table = pq.read_table(prepared / "train.parquet").slice(0, 2 * 16 + 5)  # one process has 5 of the last, one none
+    pq.write_table(table, tmp_path / "few.parquet")
+    few = rewritten(prepared, tmp_path / "few", {"train.parquet": (tmp_path / "few.parquet").read_bytes()})
+    losses = []
+    for processes in (1, 2):
+        settings = TrainSettings(
+            epochs=1, learning_rate=1e-3, warmup_ratio=0.0, precision="fp32", class_weights=scheme, processes=processes
+        )
+        output = tmp_path / f"model-{processes}"
+        train(str(few), str(output), base_model=base.as_uri(), settings=settings)
+        losses.append([entry["loss"] for entry in read_json(output / "training.json")["log"] if "loss" in entry])
+    assert len(losses[0]) == 3
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_processes_are_one_tracked_run_with_the_model(
+    prepared: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "KFP_TEXTCLF_RUN"))]:
+        monkeypatch.delenv(name)
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    arguments = {"base_model": tiny_model.as_uri(), "settings": TrainSettings(epochs=1, precision="fp32", processes=2)}
+    trained = train(str(prepared), str(tmp_path / "model"), **arguments, model_uri="s3://bucket/model")
+    (directory,) = offline_directories(tmp_path)
+    assert trained.tracking == {"mode": "offline", "directory": str(directory)}
+    (artifact,) = read_log(directory).artifacts
+    assert artifact["references"] == ["s3://bucket/model"]
 
 
 def test_error_of_the_user_comes_back_as_one(prepared: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from stage_inputs import remains, rewritten
 
 from kfp_textclf.components.common.artifacts import read_json, sha256_of, verified
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
 from kfp_textclf.components.train import fine_tuning
+from kfp_textclf.components.train.batching import NO_LABEL
 from kfp_textclf.components.train.fine_tuning import class_weights
+from kfp_textclf.components.train.settings import TrainSettings
 from kfp_textclf.components.train.stage import TrainedModel, train
 
 
@@ -60,7 +63,6 @@ def test_record_says_how_it_was_trained(trained: SimpleNamespace, tiny_model: Pa
 
 
 def test_record_says_what_the_result_depends_on_besides_its_inputs(trained: SimpleNamespace) -> None:
-    import torch
     import transformers
 
     environment = read_json(trained.directory / "training.json")["environment"]
@@ -147,15 +149,50 @@ def test_frozen_embeddings_stay_as_they_were(retrain, tiny_model: Path, tmp_path
         assert (after == before).all() == frozen
 
 
-def test_class_weights_change_the_training(retrain, prepared: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def uneven(prepared: Path, tmp_path: Path) -> Path:
+    """The prepared data set with a fifth of the training rows of one class."""
     table = pq.read_table(prepared / "train.parquet")
     kept = [row for row, label in enumerate(table["label"].to_pylist()) if label != "meal" or row % 5 == 0]
     pq.write_table(table.take(kept), tmp_path / "uneven.parquet")
-    uneven = rewritten(prepared, tmp_path / "uneven", {"train.parquet": (tmp_path / "uneven.parquet").read_bytes()})
+    return rewritten(prepared, tmp_path / "uneven", {"train.parquet": (tmp_path / "uneven.parquet").read_bytes()})
+
+
+def test_class_weights_change_the_training(retrain, uneven: Path, tmp_path: Path) -> None:
     schemes = ("none", "sqrt", "balanced")
     for scheme in schemes:
         retrain(scheme, dataset=uneven, epochs=1, class_weights=scheme)
     assert len({weights(tmp_path / scheme) for scheme in schemes}) == 3
+
+
+def test_class_weights_hold_in_batches_of_one_row(retrain, uneven: Path, tmp_path: Path) -> None:
+    for scheme in ("none", "balanced"):
+        retrain(scheme, dataset=uneven, epochs=1, batch_size=1, class_weights=scheme)
+    assert weights(tmp_path / "none") != weights(tmp_path / "balanced")
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [0, 1, 1], [1, 0, NO_LABEL]], ids=str)
+def test_weighted_loss_is_the_sum_over_the_rows_by_their_number(labels: list[int]) -> None:
+    settings = TrainSettings(class_weights="balanced")
+    loss = fine_tuning._loss(settings, [{"labels": label} for label in [0] * 9 + [1] * 3], 2)
+    logits = torch.arange(2.0 * len(labels)).sqrt().view(-1, 2)
+    kept = [(row, label) for row, label in enumerate(labels) if label != NO_LABEL]
+    each = [(2 / 3, 2.0)[label] * -logits[row].log_softmax(0)[label].item() for row, label in kept]
+    got = loss({"logits": logits}, torch.tensor(labels), torch.tensor(len(each)))
+    assert got.item() == pytest.approx(sum(each) / len(each))
+
+
+def test_model_that_cannot_take_the_rows_is_refused_before_the_first_step(
+    retrain, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(prepared / "validation.parquet").to_pydict()
+    table["input_ids"][-1][-1] = 400
+    pq.write_table(pa.table(table), tmp_path / "ids.parquet")
+    changes = {"validation.parquet": (tmp_path / "ids.parquet").read_bytes()}
+    with pytest.raises(UserError, match=r"base_model .*knows 400 tokens, and its tokenizer gives the id 400"):
+        retrain(dataset=rewritten(prepared, tmp_path / "ids", changes))
+    assert "loss" not in capsys.readouterr().out
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("scheme", ["none", "sqrt", "balanced"])
@@ -197,8 +234,9 @@ def test_diverged_training_is_a_user_error_and_leaves_nothing(retrain, tmp_path:
         ({"model.safetensors": b"broken"}, "cannot be loaded as a classifier from safetensors"),
         ({"config.json": '{"model_type": "no-such-model"}'}, "cannot be loaded as a classifier"),
         ({"config.json": "{"}, "config"),
+        ({"config.json": '{"model_type": "bert", "hidden_size": "wide"}'}, "cannot be loaded as a classifier"),
     ],
-    ids=["no weights", "pickle alone", "broken weights", "unknown architecture", "broken config"],
+    ids=["no weights", "pickle alone", "broken weights", "unknown architecture", "broken config", "impossible config"],
 )
 def test_unusable_base_model_is_a_user_error(
     trained: SimpleNamespace, prepared: Path, tiny_model: Path, tmp_path: Path, changes: dict, message: str
