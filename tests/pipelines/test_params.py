@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,39 @@ def test_later_override_wins(params_file: Path):
         ("train.prices.cpu=1", r"^train\.prices\.cpu: unknown parameter"),
         ("train.epochs", r"^'train\.epochs': is not of the form name=value"),
         ("seed.x=1", r"^seed\.x: 'seed' is a value"),
-        ("prepare.column_order=[a", r"^'prepare\.column_order=\[a': the value is not valid YAML"),
+        ("prepare.column_order=[a", r"^prepare\.column_order: the value is not valid YAML"),
+        ("seed=[2020-99-99]", r"^seed: the value is not valid YAML \(month must be in 1\.\.12\)$"),
+        ("train.batch_size=100000000000000000000", r"^train\.batch_size='1000.*less than or equal to"),
+        ("train={epochs: 3}", r"^train: is a section; set its parameters one by one"),
     ],
 )
 def test_bad_override_is_refused_by_name(params_file: Path, override: str, message: str):
     params_file.write_text(MINIMAL + "seed: 1\n", encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load_params(params_file, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("train: {epochs: 3}\ntrain: {learning_rate: 0.1}\n", "train stands there twice"),
+        ("train: {epochs: 3, epochs: 4}\n", "epochs stands there twice"),
+        ("seed: 2020-13-41\n", "month must be in 1..12"),
+        (f"seed: {'9' * 5000}\n", "digits"),
+        (f"seed: {'[' * 3000}\n", "recursion"),
+    ],
+)
+def test_file_that_yaml_does_not_allow_is_refused_in_a_line(params_file: Path, text: str, reason: str):
+    params_file.write_text(MINIMAL + text, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"^{re.escape(str(params_file))}: is not valid YAML \(.*{reason}") as raised:
+        load_params(params_file)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0byte"])
+def test_name_that_no_file_can_have_is_no_data_set(params_file: Path, name: str):
+    with pytest.raises(UserError, match="is neither a file nor a name under datasets"):
+        load_params(params_file, [f"dataset={name}"]).files()
 
 
 def test_unknown_data_set_names_the_known_ones(params_file: Path):
