@@ -12,6 +12,7 @@ from kfp_textclf.components.common.artifacts import atomic_directory, verified, 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.scoring import OnnxClassifier, score
 from kfp_textclf.components.export.folding import fold_constants
+from kfp_textclf.components.export.half_range import check_half_range
 from kfp_textclf.components.export.quantisation import VARIANTS, quantise_int8
 from kfp_textclf.components.export.sensitivity import nodes_to_keep
 from kfp_textclf.components.export.shared_weights import compact, share_weights
@@ -113,6 +114,8 @@ def export(
         **scored.speed,
     }
     graph, shared = _smallest_graph(torch_classifier, opset)
+    if "fp16" in variants:
+        check_half_range(graph, torch_classifier.encoder, rows.texts)
     with (
         atomic_directory(onnx_output, "export_onnx") as onnx_target,
         atomic_directory(int8_output, "export_onnx") as int8_target,
