@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfp_textclf.components.common.encoding import TextEncoder
+from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.hardware import available_cpus
-from kfp_textclf.components.export.quantisation import quantise_int8
+from kfp_textclf.components.export.quantisation import float_weights, quantise_int8
 
 if TYPE_CHECKING:
     import onnx
 
 RANKING_TEXTS = 128  # that layers are ranked by
-MULTIPLICATIONS = ("MatMul", "Gemm")
+WEIGHTS = {"MatMul": 1, "Gemm": 1, "Gather": 0}  # place of the weight among the inputs; of embeddings the first
 
 
 def nodes_to_keep(
@@ -23,23 +24,27 @@ def nodes_to_keep(
     """Return the nodes to leave in fp32 so that int8 answers as fp32 does on enough texts; none if it does anyway.
 
     Layers are ranked by how much closer the logits come to those of fp32 when one alone is left in fp32, and left in
-    that order, one more at a time, until enough answers agree. Nodes that share a weight are one layer.
+    that order, one more at a time, until enough answers agree. Nodes that share a weight are one layer; an embedding,
+    all of whose rows share a scale, is one too.
 
     Args:
         graph: The fp32 graph.
         encoder: Makes batches of texts.
         texts: The validation texts.
         min_agreement: Share of the texts that must get the same label.
+
+    Raises:
+        UserError: Not even with every layer in fp32 do they.
     """
     if not min_agreement or not texts:
         return []
     truth = _logits(graph, encoder, texts)
 
-    def agrees(keep: Sequence[str]) -> bool:
+    def agreement(keep: Sequence[str]) -> float:
         answers = _logits(quantise_int8(graph, keep), encoder, texts)
-        return float((answers.argmax(axis=1) == truth.argmax(axis=1)).mean()) >= min_agreement
+        return float((answers.argmax(axis=1) == truth.argmax(axis=1)).mean())
 
-    if agrees(()):
+    if (reached := agreement(())) >= min_agreement:
         return []
     sample = texts[:RANKING_TEXTS]
     wanted = _logits(graph, encoder, sample)
@@ -48,18 +53,22 @@ def nodes_to_keep(
     kept: list[str] = []
     for place in np.argsort(errors, kind="stable"):
         kept += layers[place]
-        if agrees(kept):
-            break
-    return kept
+        if (reached := agreement(kept)) >= min_agreement:
+            return kept
+    raise UserError(
+        f"min_int8_agreement={min_agreement}: int8 reaches {reached:.4f} with all of its {len(layers)} layers in fp32; "
+        "ask for no more than that"
+    )
 
 
 def _layers(graph: "onnx.ModelProto") -> list[list[str]]:
-    """Return the names of the nodes that multiply with a stored weight, those with the same weight together."""
-    stored = {tensor.name for tensor in graph.graph.initializer}
+    """Return the names of the nodes that int8 quantises a stored weight of, those with the same weight together."""
+    stored = {tensor.name for tensor in float_weights(graph)}
     layers: dict[str, list[str]] = {}
     for node in graph.graph.node:
-        if node.op_type in MULTIPLICATIONS and node.input[1] in stored:
-            layers.setdefault(node.input[1], []).append(node.name)
+        weight = node.input[WEIGHTS[node.op_type]] if node.op_type in WEIGHTS else ""
+        if weight in stored:
+            layers.setdefault(weight, []).append(node.name)
     return list(layers.values())
 
 

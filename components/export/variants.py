@@ -79,7 +79,7 @@ def write_variant(
         fp32: The fp32 graph, compact, for a variant that must be as small as its kind can be.
 
     Raises:
-        UserError: The model does not know a label of the rows.
+        UserError: The model does not know a label of the rows, or answers some of them with no numbers.
         RuntimeError: The file is larger than such a variant can be.
     """
     directory.mkdir(exist_ok=True)
@@ -88,6 +88,11 @@ def write_variant(
         check_size(name, size, fp32)
     classifier = OnnxClassifier(directory)
     logits = classifier.text_logits(rows.texts)
+    if broken := int((~np.isfinite(logits)).any(axis=1).sum()):
+        fix = "train the model again" if name in ("fp32", "int8") else f"leave {name} out of variants"
+        raise UserError(
+            f"{name}: its logits of {broken} of {len(logits)} validation texts are no finite numbers; {fix}"
+        )
     calibration = fit_temperature(logits, _classes(rows.labels, classifier.labels))
     calibration.write(directory)
     return Variant(size, calibration.temperature, logits)

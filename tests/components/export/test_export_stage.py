@@ -1,6 +1,7 @@
 """The whole stage: fp32 and int8 files that answer as torch does."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,6 +210,79 @@ def test_layers_stay_in_fp32_until_int8_answers_as_fp32_does(
     assert len(kept) == 1
     assert victim in kept[0]
     assert len(unquantised_matmuls(onnx.load(tmp_path / "out/int8/model.int8.onnx"))) == 1
+
+
+def edited(model: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Return a copy of a fine-tuned model with other weights."""
+    from safetensors.torch import load_file, save
+
+    weights = load_file(model / "model.safetensors")
+    change(weights)
+    return rewritten(model, target, {"model.safetensors": save(weights, {"format": "pt"})})
+
+
+def test_embedding_stays_in_fp32_where_one_value_spoils_the_scale_of_all(
+    again, trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    def spoil(weights: dict[str, Any]) -> None:
+        weights["bert.embeddings.word_embeddings.weight"][0, 0] = 300.0  # of the padding: no answer depends on it
+
+    spoilt = edited(trained.directory, tmp_path / "spoilt", spoil)
+    again(model=spoilt)
+    assert read_json(tmp_path / "out/int8/export.json")["agreement"]["int8"] < 0.9
+    again(model=spoilt, min_int8_agreement=0.99)
+    result = read_json(tmp_path / "out/int8/export.json")
+    assert result["agreement"]["int8"] >= 0.99
+    assert [name.split("/")[-2] for name in result["kept"]] == ["word_embeddings"]
+
+
+def test_agreement_that_nothing_reaches_is_refused(again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kfp_textclf.components.export import sensitivity
+
+    good = sensitivity.quantise_int8
+
+    def bad(graph: onnx.ModelProto, keep: Sequence[str] = ()) -> onnx.ModelProto:
+        quantised = good(graph, keep)
+        bias = next(tensor for tensor in quantised.graph.initializer if list(tensor.dims) == [3])
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.array([9, 0, -9], dtype=np.float32), bias.name))
+        return quantised
+
+    monkeypatch.setattr(sensitivity, "quantise_int8", bad)
+    with pytest.raises(
+        UserError, match=r"min_int8_agreement=0\.9: int8 reaches 0\.\d{4} with all of its \d+ layers in fp32"
+    ):
+        again(min_int8_agreement=0.9)
+    assert remains(tmp_path / "out") == []
+
+
+def test_fp16_that_would_overflow_is_refused(again, trained: SimpleNamespace, tmp_path: Path) -> None:
+    def enlarge(weights: dict[str, Any]) -> None:
+        for part in ("weight", "bias"):  # a norm follows: the answers stay
+            weights[f"bert.encoder.layer.0.output.dense.{part}"] *= 1e6
+
+    large = edited(trained.directory, tmp_path / "large", enlarge)
+    message = r"fp16: '/model/bert/encoder/layer\.0/output/dense/MatMul_output_0' reaches \S+, more than the 65504 that"
+    with pytest.raises(UserError, match=message):
+        again(model=large, variants=["int8", "fp16"])
+    assert remains(tmp_path / "out") == []
+    again(model=large)
+
+
+def test_variant_that_answers_with_no_numbers_is_refused(
+    again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(graph: onnx.ModelProto) -> onnx.ModelProto:
+        copy = onnx.ModelProto.FromString(graph.SerializeToString())
+        bias = next(tensor for tensor in copy.graph.initializer if list(tensor.dims) == [3])
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, dtype=np.float32), bias.name))
+        return copy
+
+    quantise_int4 = stage.VARIANTS["int4"]
+    monkeypatch.setitem(stage.VARIANTS, "int4", lambda graph: broken(quantise_int4(graph)))
+    message = r"^int4: its logits of (\d+) of \1 validation texts are no finite numbers; leave int4 out of variants$"
+    with pytest.raises(UserError, match=message):
+        again(variants=["int8", "int4"])
+    assert remains(tmp_path / "out") == []
 
 
 def test_nothing_stays_in_fp32_where_int8_answers_as_fp32_does(again, tmp_path: Path) -> None:

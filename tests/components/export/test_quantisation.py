@@ -7,13 +7,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from architectures import random_model
 from baselines.export import pairwise_deduplicated, plain_int8
 from onnx import TensorProto, helper, numpy_helper
 
+from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.export.folding import fold_constants
 from kfp_textclf.components.export.graphs import as_matmuls
 from kfp_textclf.components.export.quantisation import (
     check_size,
+    float_weights,
+    quantise_int4,
     quantise_int8,
     unquantised_matmuls,
     weight_bytes,
@@ -209,3 +213,82 @@ def test_linear_layers_become_multiplications(turned: int, bias: bool) -> None:
     assert operators(model) == ["MatMul", "Add"][: 1 + bias]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(np.asarray(session.run(["logits"], {"x": x})[0]), expected, rtol=1e-5)
+
+
+def embedding_and(operator: str, weight: np.ndarray, table: np.ndarray, **settings: str) -> onnx.ModelProto:
+    """Return a graph that looks up a table, multiplies with a matrix of 256 rows, and then with a weight."""
+    stored = {"table": table, "square": np.random.default_rng(0).normal(size=(256, 256)), "weight": weight}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["looked up"], name="look up"),
+            helper.make_node("ReduceMax", ["looked up"], ["largest"], axes=[-1]),
+            helper.make_node("Expand", ["largest", "shape"], ["wide"]),
+            helper.make_node("MatMul", ["wide", "square"], ["product"], name="multiply"),
+            helper.make_node(operator, ["product", "weight"], ["logits"], name="last", **settings),
+        ],
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, [3, 9]) for name in FEED],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in stored.items()]
+        + [numpy_helper.from_array(np.array([1, 1, 256], dtype=np.int64), "shape")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_products_fit_the_16_bits_that_cpus_without_vnni_add_them_in() -> None:
+    """All the largest: of weights up to 127 such a CPU loses half."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["logits"], name="m")]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 64]) for name in ("x", "logits")]
+    stored = [numpy_helper.from_array(np.ones((64, 64), dtype=np.float32), "w")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], stored)
+    int8 = quantise_int8(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    weights = [numpy_helper.to_array(t) for t in int8.graph.initializer if t.data_type == TensorProto.INT8]
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == 64
+    session = onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])
+    answer = np.asarray(session.run(["logits"], {"x": np.ones((2, 64), dtype=np.float32)})[0])
+    np.testing.assert_allclose(answer, np.full((2, 64), 64.0), rtol=0.01)
+
+
+@pytest.mark.parametrize("quantise", [quantise_int8, quantise_int4])
+def test_large_weight_that_no_quantiser_knows_is_named(quantise) -> None:
+    random = np.random.default_rng(0)
+    graph = embedding_and(
+        "Einsum", random.normal(size=(256, 128)), random.normal(size=(100, 32)), equation="abc,cd->abd"
+    )
+    with pytest.raises(
+        UserError, match=r"1 weights, 1310\d\d bytes of 4060\d\d, would stay in fp32, .*: 'weight'; fine"
+    ):
+        quantise(graph)
+
+
+def test_embedding_that_is_kept_is_none_that_was_left(albert: onnx.ModelProto) -> None:
+    table = next(tensor.name for tensor in albert.graph.initializer if list(tensor.dims) == [1000, 16])
+    node = next(node.name for node in albert.graph.node if table in node.input)
+    int8 = quantise_int8(albert, [node])
+    assert table in [tensor.name for tensor in float_weights(int8)]
+    assert table not in [tensor.name for tensor in float_weights(int8, [node])]
+
+
+def test_narrow_table_does_not_shorten_the_blocks_of_other_weights() -> None:
+    random = np.random.default_rng(0)
+    graph = embedding_and("MatMul", random.normal(size=(256, 40)), random.normal(size=(100, 12)))
+    int4 = quantise_int4(graph)
+    blocks = {
+        node.op_type: attribute.i
+        for node in int4.graph.node
+        for attribute in node.attribute
+        if attribute.name == "block_size"
+    }
+    assert blocks == {"GatherBlockQuantized": 16, "MatMulNBits": 128}
+    assert np.corrcoef(logits(int4).ravel(), logits(graph).ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("opset", range(14, 22))
+def test_graph_of_any_opset_can_have_4_bits(opset: int) -> None:
+    graph = to_onnx(random_model("bert"), opset)
+    share_weights(graph)
+    graph = fold_constants(graph)
+    int4 = quantise_int4(graph)
+    onnx.checker.check_model(int4)
+    assert {entry.domain: entry.version for entry in int4.opset_import}[""] == 21
+    assert np.abs(logits(int4) - logits(graph)).max() < 0.5 * np.ptp(logits(graph))
