@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kfp_textclf.components.common.errors import UserError
 from kfp_textclf.components.common.report import Block
-from kfp_textclf.components.prepare.readers import Columns
+from kfp_textclf.components.prepare.readers import READABLE, Columns
 from kfp_textclf.pipelines.data_changes import FileChanges, compare_files
 from kfp_textclf.pipelines.data_changes_report import change_blocks
 from kfp_textclf.pipelines.data_versions import columns_of
@@ -22,7 +22,6 @@ from kfp_textclf.pipelines.params import load_params
 from kfp_textclf.pipelines.pinned_bytes import Damaged, Sources, download, md5_of, sources_of
 from kfp_textclf.pipelines.pins import absolute
 
-READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 UNCHANGED = "nothing was changed here"
 
 
@@ -156,7 +155,7 @@ def _readable_files(path: Path) -> list[Path]:
     """Return the files of texts among what is added."""
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix in READABLE and file.is_file())
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in READABLE and file.is_file())
     if not found:
         raise UserError(f"{path}: holds no file of texts ({', '.join(READABLE)}); give one that does")
     return found

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_textclf.components.prepare.cleaning import normalise
+from kfp_textclf.components.common.texts import normalise
 from kfp_textclf.components.prepare.readers import Columns, read_rows
 
 if TYPE_CHECKING:

@@ -1,17 +1,10 @@
 """One row as it stands in a file, and one worth learning from."""
 
-import unicodedata
-
 from kfp_textclf.components.common.errors import UserError
 
 LABEL_SEPARATOR = "#"
 MULTI_LABEL_POLICIES = ("keep", "first", "drop")
 UNSEEN_LABEL_POLICIES = ("error", "drop")
-
-
-def normalise(text: str) -> str:
-    """Return the text in Unicode NFC, without white space around it and with single spaces inside."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def single_label(label: str, policy: str) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.cleaning import LABEL_SEPARATOR, normalise, single_label
+from kfp_textclf.components.common.texts import normalise
+from kfp_textclf.components.prepare.cleaning import LABEL_SEPARATOR, single_label
 from kfp_textclf.components.prepare.readers import Columns, read_rows
 from kfp_textclf.components.prepare.row_checks import RowChecks
 from kfp_textclf.components.prepare.shortage import Shortage

@@ -138,9 +138,8 @@ def prepare(
         )
         findings = [*row_checks.findings(), *set_findings(rows, counts, classes, files, settings)]
         require_passed(findings, settings)
-        plain_counts = {source: dict(count) for source, count in counts.items()}
         dataset = {"git_rev": git_rev, "files": manifest_files(directory / MANIFEST)}
-        return _write(rows, output, base_model, max_length, plain_counts, dataset, (findings, settings))
+        return _write(rows, output, base_model, max_length, counts, dataset, (findings, settings))
 
 
 def _write(
@@ -148,10 +147,11 @@ def _write(
     output: str,
     base_model: str,
     max_length: int,
-    counts: dict[str, dict[str, int]],
+    counted: Mapping[str, Counter[str]],
     dataset: dict[str, Any],
     checked: tuple[list[Finding], CheckSettings],
 ) -> PreparedDataset:
+    counts = {source: dict(count) for source, count in counted.items()}
     model = resolve_base_model(base_model)
     tokenizer = load_tokenizer(model, max_length)
     with atomic_directory(output, "prepare_dataset") as directory:

@@ -59,7 +59,7 @@ def metrics(wrong: int = 3, champion_wrong: int | None = 12, text: str = "show m
         "baselines": {text: {**quality(matrix)}},
         "champion": champion,
         "verdict": "promote",
-        "reason": f"int8 MCC is over the floor {text}",
+        "reason": f"int8 MCC is not below the floor {text}",
         "confusion_matrix": matrix.tolist(),
         "mistakes": mistakes,
         "reliability": {"calibrated": bins, "uncalibrated": bins},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import write_csv
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.cleaning import normalise
+from kfp_textclf.components.common.texts import normalise
 from kfp_textclf.components.prepare.readers import Columns
 from kfp_textclf.pipelines.data_changes import FileSummary, compare_files
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfp_textclf.components.common.errors import UserError
-from kfp_textclf.components.prepare.cleaning import normalise, require_policies, single_label
+from kfp_textclf.components.common.texts import normalise
+from kfp_textclf.components.prepare.cleaning import require_policies, single_label
 
 
 def test_leading_spaces_and_runs_of_white_space_go() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_textclf.components.common.data_checks import EXAMPLES, ROW_CHECKS, CheckSettings, Finding
-from kfp_textclf.components.prepare.cleaning import normalise
+from kfp_textclf.components.common.texts import normalise
 from kfp_textclf.components.prepare.row_checks import RowChecks
 
 CLEAN = [
