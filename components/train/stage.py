@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +128,8 @@ def train(
         return TrainedModel(**launch(settings.processes, job))
     directory = verified(dataset)
     labels = read_json(directory / "labels.json")
-    rows, validation_rows = (_read_split(directory, split, labels) for split in ("train", "validation"))
-    check_metric(settings.metric_for_best_model, (labels[row["labels"]] for row in validation_rows))
+    rows, validation = (_read_split(directory, split, labels) for split in ("train", "validation"))
+    check_metric(settings.metric_for_best_model, (labels[row["labels"]] for row in validation))
     precision = hardware_precision() if settings.precision == "auto" else settings.precision
     base = resolve_base_model(base_model)
     checkpoints = None
@@ -137,11 +137,9 @@ def train(
         work = work_fingerprint(directory, base, settings, precision)
         checkpoints = Checkpoints(checkpoint_uri, work, checkpoint_steps)
     config = {**asdict(settings), "base_model": base_model, "dataset_pin": dataset_pin(directory)}
-    tracking = nullcontext(TrackedRun()) if place.rank else track("train", config)  # of several processes the first
-    with watch_sigterm() as preemption, tracking as tracked:
+    with watch_sigterm() as preemption, _tracking(place, config) as tracked:
         started = time.monotonic()
-        splits = (rows, validation_rows)
-        model, state = fine_tune(base, labels, *splits, settings, precision, checkpoints, preemption, tracked)
+        model, state = fine_tune(base, labels, rows, validation, settings, precision, checkpoints, preemption, tracked)
         seconds = time.monotonic() - started + (checkpoints.seconds_before if checkpoints else 0.0)
         flops = (flops_per_token(model, rows), peak_flops(precision) * place.processes)
         trained = TrainedModel(
@@ -166,6 +164,11 @@ def train(
         if model_uri:
             tracked.reference_artifact("textclf-torch", model_uri, ["best"], trained.validation)
     return replace(trained, tracking=tracked.metadata())
+
+
+def _tracking(place: Place, config: Mapping[str, Any]) -> "AbstractContextManager[TrackedRun]":
+    """Return the tracked run of the training: that of the first process, the others have none."""
+    return nullcontext(TrackedRun()) if place.rank else track("train", config)
 
 
 def _figures(
