@@ -15,7 +15,7 @@ def preflight_run(
     champion_uri: str = "",
     checkpoint_uri: str = "",
     node_selector: dict = {},  # noqa: B006  (KFP records the default; it is never mutated)
-) -> NamedTuple("Outputs", [("base_model", str), ("champion", str)]):
+) -> NamedTuple("Outputs", [("base_model", str), ("champion", str)]):  # type: ignore[valid-type]
     """Look at everything that a run needs, in seconds, before a GPU node is started for it.
 
     Every problem is named, each on a line of the log, and all of them in the error. What may be right all the same is

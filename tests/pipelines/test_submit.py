@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -408,7 +409,7 @@ def test_run_that_cannot_be_followed_goes_on(submit: Submit, tmp_path: Path, fau
         server.behaviour.faults["GET .*/healthz"] = (0.0, 1)
         get_run, asked = server.get_run, []
 
-        def refuses_later(**options: object) -> dict:
+        def refuses_later(**options: Any) -> dict:
             asked.append(options)
             if len(asked) == 2:
                 server.behaviour.faults["GET .*/runs/"] = (fault, 99)

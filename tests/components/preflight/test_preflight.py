@@ -69,7 +69,11 @@ def test_champion_to_beat_is_that_of_the_store_when_the_run_begins(data: str, ti
     other = ModelStore.open((tmp_path / "other").as_uri())
 
     def found(champion_uri: str) -> str:
-        places = {"base_model": tiny_model.as_uri(), "publish_to": models.store.uri, "champion_uri": champion_uri}
+        places: dict[str, Any] = {
+            "base_model": tiny_model.as_uri(),
+            "publish_to": models.store.uri,
+            "champion_uri": champion_uri,
+        }
         return preflight(pin(data, "train.csv"), **places).champion
 
     assert [found(""), found("none")] == ["", ""]
