@@ -102,7 +102,7 @@ def test_champion_that_moved_meanwhile_stops_publishing(
     champion = published()
     output = tmp_path / "late"
     other = rewritten(exported.int8, tmp_path / "other", {"export.json": "{}"})
-    with pytest.raises(UserError, match=rf"the champion is now {champion.version}, .*compared with none; run the eval"):
+    with pytest.raises(UserError, match=rf"the champion is now {champion.version}, .*compared with none; run the pipe"):
         published(model=other)
     assert (store.champion() or {})["version"] == champion.version
     assert not output.exists()
