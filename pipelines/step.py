@@ -45,10 +45,10 @@ def run_step(name: str) -> None:
     arguments = pipeline_arguments(params, Path.cwd(), OUTPUTS)
     component, inputs = getattr(components, task.replace("-", "_")), content.get("inputs", {})
     values: dict[str, Any] = {
-        parameter: arguments[name]
+        parameter: arguments[argument]
         for parameter, source in inputs.get("parameters", {}).items()
         if parameter in (component.component_spec.inputs or {})  # the others are for the cluster
-        and (name := _argument(source)) in arguments  # not the champion of preflight_run: an experiment beats nobody
+        and (argument := _argument(source)) in arguments  # not the champion of preflight_run: an experiment beats nobody
     }
     for artifact, source in inputs.get("artifacts", {}).items():
         produced = source["taskOutputArtifact"]
