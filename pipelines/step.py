@@ -48,7 +48,7 @@ def run_step(name: str) -> None:
         parameter: arguments[argument]
         for parameter, source in inputs.get("parameters", {}).items()
         if parameter in (component.component_spec.inputs or {})  # the others are for the cluster
-        and (argument := _argument(source)) in arguments  # not the champion of preflight_run: an experiment beats nobody
+        and (argument := _argument(source)) in arguments  # an experiment beats no champion
     }
     for artifact, source in inputs.get("artifacts", {}).items():
         produced = source["taskOutputArtifact"]
