@@ -170,7 +170,7 @@ def sweep(
         screened = train_candidate(
             dataset=prepared.outputs["dataset"],
             candidate=candidate,
-            base_model=checked.outputs["base_model"],
+            base_model=base_model,  # kfp.local gives a loop its item for a step's output; its version is in dataset
             screening_epochs=screening_epochs,
         ).after(compared)
         on_gpu_pool(screened, NAME, **pool)
