@@ -38,10 +38,10 @@ def resolve_base_model(uri: str) -> Path:
     Raises:
         UserError: The URI is malformed, unpinned or not to be had, or what is there is not the version that it names.
     """
-    if found := _VERSION.fullmatch(uri):
-        if versioned(found[1]) != uri:
-            raise UserError(f"base_model {found[1]!r}: has changed since the run began; run again")
-        uri = found[1]
+    plain = without_version(uri)
+    if plain != uri and versioned(plain) != uri:
+        raise UserError(f"base_model {plain!r}: has changed since the run began; run again")
+    uri = plain
     scheme, separator, rest = uri.partition("://")
     if separator and rest and scheme == "file":
         return _directory(Path(unquote(rest)), uri)

@@ -100,10 +100,12 @@ def evaluate(
     with track("evaluate", config) as tracked:
         verdict = asdict(chosen.decision)
         tracked.summary({**verdict, **measured.variants, **baselines})
+    roc = micro_roc(measured.truth, chosen.probabilities)
     compared = {"comparison": asdict(chosen.comparison)} if chosen.comparison else {}
     content = {
         **verdict,
         **_figures(measured, chosen, labels),
+        "roc": {"false_positive": roc[0], "true_positive": roc[1]},
         "rows": len(test.texts),
         "baselines": baselines,
         "champion": {**champion.figures, **compared} if champion else None,
@@ -125,7 +127,7 @@ def evaluate(
         labels=labels,
         shipped=chosen.shipped,
         confusion_matrix=content["confusion_matrix"],
-        roc=micro_roc(measured.truth, chosen.probabilities),
+        roc=roc,
         variants=measured.variants,
         tracking=tracked.metadata(),
         report_html=render_html(title, subtitle, blocks),
@@ -171,7 +173,6 @@ def _choose(
 def _figures(measured: Measured, chosen: _Chosen, labels: list[str]) -> dict[str, Any]:
     """Return what was measured of the variants, and in detail of the one that was judged."""
     truth, probabilities, matrix = measured.truth, chosen.probabilities, chosen.answers.confusion_matrix
-    false_positive, true_positive, _ = micro_roc(truth, probabilities)
     precision, recall = micro_precision_recall(truth, probabilities)
     return {
         "labels": labels,
@@ -184,7 +185,6 @@ def _figures(measured: Measured, chosen: _Chosen, labels: list[str]) -> dict[str
             "uncalibrated": reliability(softmax(chosen.answers.logits), truth),
         },
         "reject_option": reject_option(probabilities, truth),
-        "roc": {"false_positive": false_positive, "true_positive": true_positive},
         "precision_recall": {"precision": precision, "recall": recall},
         "latency_ms": measured.latency_ms,
     }
